@@ -1,0 +1,3 @@
+"""Modelyard takes a language model through its whole working life."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,62 @@
+"""Dataset: an immutable, content-addressed set of examples with splits and a preparation report."""
+
+from typing import Any
+
+import msgspec
+
+from modelyard.core.digests import short
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True):
+    """One turn of a conversation. `role` is system, user, assistant or tool."""
+
+    role: str
+    content: str
+
+
+class Example(msgspec.Struct, frozen=True, kw_only=True):
+    """One row: a conversation that ends with the answer to learn, and where it came from."""
+
+    id: str
+    messages: tuple[Message, ...]
+    source: str
+    line: int
+
+    @property
+    def prompt(self) -> tuple[Message, ...]:
+        """All turns before the last answer."""
+        return self.messages[:-1]
+
+    @property
+    def answer(self) -> str:
+        """The text of the last turn."""
+        return self.messages[-1].content
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True):
+    """A raw file a dataset was made from."""
+
+    path: str
+    digest: str
+    num_bytes: int
+
+
+class Dataset(msgspec.Struct, frozen=True, kw_only=True):
+    """The record of a dataset. `digest` covers every row of every split; `blob` holds the Parquet files.
+
+    `steps` counts rows in the order of the steps: [{"step", "rows_in", "rows_out", "dropped", "changed", "examples"}].
+    """
+
+    name: str
+    digest: str
+    created_ms: int
+    blob: str
+    rows: dict[str, int]
+    sources: tuple[Source, ...]
+    config: dict[str, Any]
+    steps: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def ref(self) -> str:
+        """`name@digest`, short."""
+        return f"{self.name}@{short(self.digest)}"

@@ -1,0 +1,178 @@
+"""Records: the store of what happened and what was decided. One protocol a noun, one object that holds them all.
+
+Every `add` is idempotent: adding the same value again changes nothing, another value under the same key raises
+`Conflict`. Every `get` raises `NotFound`. `newest` lists newest first.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+import msgspec
+
+from modelyard.ports.dataset import Dataset
+from modelyard.ports.interaction import Feedback, Interaction, JournalEntry
+from modelyard.ports.release import Release, Stage, StageMove
+from modelyard.ports.report import Report
+from modelyard.ports.rollout import Rollout
+from modelyard.ports.routes import Key, RouteTable
+from modelyard.ports.run import Run
+from modelyard.ports.verdict import Approval, Verdict
+
+
+class Datasets(Protocol):
+    """Datasets by digest."""
+
+    def add(self, dataset: Dataset) -> None: ...
+    def get(self, digest: str) -> Dataset: ...
+    def find(self, ref: str) -> Dataset:
+        """By `name` (the newest), `name@digest prefix`, or digest prefix. Raises: NotFound, Conflict if ambiguous."""
+        ...
+
+    def newest(self, name: str | None = None) -> list[Dataset]: ...
+
+
+class Runs(Protocol):
+    """Runs by id. A run is written when it starts and replaced when it ends; a finished run never changes."""
+
+    def put(self, run: Run) -> None: ...
+    def get(self, id: str) -> Run: ...
+    def find(self, ref: str) -> Run:
+        """By id, or name (the newest)."""
+        ...
+
+    def newest(self) -> list[Run]: ...
+
+
+class Releases(Protocol):
+    """Releases by digest, with their stages."""
+
+    def add(self, release: Release) -> None:
+        """Add a release; it begins in the stage `draft`."""
+        ...
+
+    def get(self, digest: str) -> Release: ...
+    def find(self, ref: str) -> Release:
+        """By `name` (the newest), `name@digest prefix`, or digest prefix."""
+        ...
+
+    def newest(self, name: str | None = None) -> list[Release]: ...
+    def stage(self, digest: str) -> Stage: ...
+    def move(self, move: StageMove) -> None:
+        """Append a move and change the stage, in one transaction.
+
+        Raises: Conflict where the release is no longer in `from_stage`.
+        """
+        ...
+
+    def moves(self, digest: str) -> list[StageMove]:
+        """The moves of a release, oldest first."""
+        ...
+
+
+class Reports(Protocol):
+    """Evaluation reports by id."""
+
+    def add(self, report: Report) -> None: ...
+    def get(self, id: str) -> Report: ...
+    def newest(self, release: str | None = None) -> list[Report]: ...
+
+
+class Verdicts(Protocol):
+    """Verdicts by id, and the approvals on them. Both only grow."""
+
+    def add(self, verdict: Verdict) -> None: ...
+    def get(self, id: str) -> Verdict: ...
+    def newest(self, release: str | None = None) -> list[Verdict]: ...
+    def approve(self, approval: Approval) -> None: ...
+    def approvals(self, verdict_id: str) -> list[Approval]: ...
+
+
+class Rollouts(Protocol):
+    """Rollouts by id. At most one runs for a service."""
+
+    def add(self, rollout: Rollout) -> None:
+        """Raises: Conflict where another rollout of the service is running."""
+        ...
+
+    def get(self, id: str) -> Rollout: ...
+    def replace(self, rollout: Rollout, *, expected_events: int) -> None:
+        """Write a rollout back. Raises: Conflict where it has other than `expected_events` events by now."""
+        ...
+
+    def running(self, service: str | None = None) -> list[Rollout]: ...
+    def newest(self, service: str | None = None) -> list[Rollout]: ...
+
+
+class Routes(Protocol):
+    """Route tables by version, and the hashed keys that go into them."""
+
+    def add_table(self, table: RouteTable) -> None:
+        """Raises: Conflict where the version exists."""
+        ...
+
+    def table(self, version: int | None = None) -> RouteTable:
+        """A version, or the newest. Raises: NotFound where there is none yet."""
+        ...
+
+    def add_key(self, key: Key) -> None: ...
+    def remove_key(self, id: str) -> None: ...
+    def keys(self) -> list[Key]: ...
+
+
+class JournalMark(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a journal segment was ingested, in bytes."""
+
+    segment: str
+    offset: int
+
+
+class ScoredInteraction(msgspec.Struct, frozen=True, kw_only=True):
+    """An interaction with its score, or with none yet (-1)."""
+
+    interaction: Interaction
+    score: float
+
+
+class Interactions(Protocol):
+    """Interactions and feedback, written by the ingester alone."""
+
+    def ingest(self, entries: Sequence[JournalEntry], mark: JournalMark) -> int:
+        """Store entries and the new mark in one transaction; return how many were new.
+
+        Entries already there are passed over, so a batch that is sent twice is counted once.
+        """
+        ...
+
+    def mark(self, segment: str) -> int:
+        """The offset up to which a segment was ingested, 0 for a new one."""
+        ...
+
+    def get(self, id: str) -> Interaction: ...
+    def feedback(self, interaction_id: str) -> list[Feedback]: ...
+    def newest(self, service: str | None = None, *, limit: int = 100) -> list[Interaction]: ...
+    def scored(self, service: str, *, since_ms: int, rollout_id: str, metric: str) -> Iterable[ScoredInteraction]:
+        """The interactions of a rollout since a moment, oldest first, each with its score for a metric.
+
+        The score is that of the newest feedback on it; for a shadow it is 1 or 0 by comparing its answer's hash with
+        the right answer's hash given for the interaction it shadows; -1 where nothing is known.
+        """
+        ...
+
+    def count(self, service: str | None = None) -> int: ...
+
+
+class Records(Protocol):
+    """All nouns of one store."""
+
+    datasets: Datasets
+    runs: Runs
+    releases: Releases
+    reports: Reports
+    verdicts: Verdicts
+    rollouts: Rollouts
+    routes: Routes
+    interactions: Interactions
+
+    def close(self) -> None:
+        """Give back the connections."""
+        ...

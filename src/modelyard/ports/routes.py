@@ -1,0 +1,87 @@
+"""Route table: the immutable, hashed snapshot that the gateway serves from. It holds all that a request needs."""
+
+from typing import Literal
+
+import msgspec
+
+from modelyard.core.assignment import FULL, position
+from modelyard.core.digests import digest_json
+from modelyard.ports.release import Sampling
+
+Role = Literal["champion", "challenger", "shadow"]
+BodyPolicy = Literal["none", "hash", "full"]
+
+
+class Price(msgspec.Struct, frozen=True, kw_only=True):
+    """Nano-dollars per million tokens."""
+
+    input_nanousd: int = 0
+    output_nanousd: int = 0
+
+
+class Variant(msgspec.Struct, frozen=True, kw_only=True):
+    """A release as the gateway sees it: where it runs, under which name, with which prompt, defaults and price."""
+
+    release: str
+    ref: str
+    engine_url: str
+    model: str
+    system_prompt: str = ""
+    sampling: Sampling = Sampling()
+    price: Price = Price()
+
+
+class Service(msgspec.Struct, frozen=True, kw_only=True):
+    """A public model name with its champion and, during a rollout, its challenger.
+
+    The challenger answers the share `weight_bp` of the units (basis points), and while `shadow` is set it gets a
+    copy of the others' requests and its answers go to the journal alone.
+    """
+
+    name: str
+    champion: Variant
+    challenger: Variant | None = None
+    weight_bp: int = 0
+    shadow: bool = False
+    salt: str = ""
+    rollout_id: str = ""
+    body_policy: BodyPolicy = "none"
+
+    def assign(self, unit: str) -> tuple[Role, Variant, float]:
+        """Who answers a unit, in which role, and with what probability this was so (the propensity)."""
+        if self.challenger is None or self.weight_bp == 0:
+            return "champion", self.champion, 1.0
+        share = self.weight_bp / FULL
+        if position(self.salt, unit) < self.weight_bp:
+            return "challenger", self.challenger, share
+        return "champion", self.champion, 1.0 - share
+
+
+class Key(msgspec.Struct, frozen=True, kw_only=True):
+    """An API key as stored: the SHA-256 of its text, never the text. `expires_ms` of 0 means never."""
+
+    id: str
+    hash: str
+    tenant: str
+    expires_ms: int = 0
+
+
+class RouteTable(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything the gateway knows. `version` only grows."""
+
+    version: int
+    created_ms: int
+    services: tuple[Service, ...] = ()
+    keys: tuple[Key, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """The address of this snapshot."""
+        return digest_json(self)
+
+
+class RouteTableFile(msgspec.Struct, frozen=True, kw_only=True):
+    """The table as it lies on disk; a reader refuses one whose digest does not match."""
+
+    digest: str
+    table: RouteTable
