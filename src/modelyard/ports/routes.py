@@ -5,7 +5,8 @@ from typing import Literal
 import msgspec
 
 from modelyard.core.assignment import FULL, position
-from modelyard.core.digests import digest_json
+from modelyard.core.digests import canonical_json, digest_json
+from modelyard.core.errors import Corrupt
 from modelyard.ports.release import Sampling
 
 Role = Literal["champion", "challenger", "shadow"]
@@ -85,3 +86,20 @@ class RouteTableFile(msgspec.Struct, frozen=True, kw_only=True):
 
     digest: str
     table: RouteTable
+
+
+def encode_route_table(table: RouteTable) -> bytes:
+    """The table as a file's bytes, with its digest. Write them with `core.files.write_atomically`."""
+    return canonical_json(RouteTableFile(digest=table.digest, table=table)) + b"\n"
+
+
+def decode_route_table(data: bytes) -> RouteTable:
+    """The table of a file's bytes, checked. Raises: Corrupt where it cannot be read or its digest does not match."""
+    fix = "Publish the route table again; it is written by the control side, never by hand."
+    try:
+        file = msgspec.json.decode(data, type=RouteTableFile)
+    except msgspec.MsgspecError as error:
+        raise Corrupt(f"the route table cannot be read: {error}", fix=fix) from error
+    if file.table.digest != file.digest:
+        raise Corrupt(f"the route table's digest is {file.table.digest}", expected=file.digest, fix=fix)
+    return file.table

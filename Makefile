@@ -1,0 +1,68 @@
+# Everything a newcomer runs. `make demo` and `make test` need Python 3.11+, make and a package registry, nothing else.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# Passed on to pip, for example: make demo PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
+PIP_ARGS ?=
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock $(PIP_ARGS)
+PYTEST = $(BIN)/python -m pytest
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help setup dev demo check lint types imports test test-fast test-vllm test-banking77 bench lock clean
+
+help: ## Show this list
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  \1\t\2/' | expand -t 20
+
+$(BIN)/.runtime: pyproject.toml requirements.lock
+	@command -v $(PYTHON) >/dev/null || { echo "error: '$(PYTHON)' was not found. Install Python 3.11 or newer, or pass PYTHON=/path/to/python3."; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $$($(PYTHON) --version) is too old. Expected Python 3.11 or newer; pass PYTHON=/path/to/python3."; exit 2; }
+	@echo "Setting up $(VENV) (one to three minutes, once) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) pip
+	@$(PIP) --editable '.[all]'
+	@touch $@
+
+$(BIN)/.dev: $(BIN)/.runtime
+	@echo "Adding what the tests need ..."
+	@$(PIP) --group dev
+	@touch $@
+
+setup: $(BIN)/.runtime ## Create the environment in .venv
+
+dev: $(BIN)/.dev ## The environment with the tools for tests and checks
+
+demo: $(BIN)/.runtime ## Run the whole loop, from raw data to rollback
+	@$(BIN)/modelyard demo $(ARGS)
+
+check: lint types imports ## Lint, types and import contracts
+
+lint: $(BIN)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(BIN)/.dev
+	$(BIN)/mypy
+
+imports: $(BIN)/.dev
+	$(BIN)/lint-imports
+
+test: $(BIN)/.dev ## The test suite
+	$(PYTEST) -n $(WORKERS) --dist loadfile -m "not banking77 and not vllm" $(ARGS)
+
+test-fast: $(BIN)/.dev ## The tests that take no more than moments
+	$(PYTEST) -n $(WORKERS) --dist loadfile -m "not slow and not banking77 and not vllm" $(ARGS)
+
+test-banking77: $(BIN)/.dev ## The loop on real customer questions (needs the data set beside the checkout)
+	$(PYTEST) -m banking77 -s $(ARGS)
+
+test-vllm: $(BIN)/.dev ## The demo's adapter in a real vLLM (installs it in .venv-vllm)
+	bash scripts/vllm_env.sh
+	$(PYTEST) -m vllm -s $(ARGS)
+
+lock: $(BIN)/.dev ## Write requirements.lock from the environment as it is
+	$(BIN)/python scripts/lock.py > requirements.lock.new && mv requirements.lock.new requirements.lock
+
+clean: ## Remove the environments and what the demo made
+	rm -rf $(VENV) .venv-vllm .modelyard

@@ -1,0 +1,1 @@
+"""The command line: one file a noun, each command with `--json` and a documented exit code."""

@@ -1,0 +1,57 @@
+"""The entry point. Imports nothing heavy: each command loads what it needs when it runs."""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from modelyard import __version__
+from modelyard.cli import data, demo, gateway, keys, lineage, project, release, rollout, run, up
+from modelyard.cli.output import note, report_error
+from modelyard.core.errors import ModelyardError
+
+# Plain help: the rich one would take half of the start-up time.
+app = typer.Typer(
+    name="modelyard",
+    help="Take a language model through its whole working life. Start with `modelyard demo`.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 done, 1 our own mistake, 2 wrong input, 3 refused by a policy, 4 not found, 5 conflict, "
+    "6 a server or store is away, 7 damaged data, 8 a job failed, 130 interrupted.",
+)
+for part in (demo, up, project, data, run, release, rollout, lineage, keys, gateway):
+    part.register(app)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"modelyard {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Take a language model through its whole working life. Start with `modelyard demo`."""
+
+
+def main() -> None:
+    """Run the command line and turn every error into words and an exit code."""
+    try:
+        app()
+    except ModelyardError as error:
+        report_error(error, as_json="--json" in sys.argv)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        note("interrupted")
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our output left; Python would complain once more while flushing at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)

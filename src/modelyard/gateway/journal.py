@@ -1,0 +1,124 @@
+"""Journal: every interaction and every feedback as one JSON line in a folder, for an ingester to move to the records.
+
+A segment is named `<start of the gateway as UUIDv7>-<number>.jsonl`, so sorting by name is sorting by time, and one
+process alone writes to it. A line is whole exactly where it ends in a newline: the last line of a process that was
+killed may be torn, and a reader passes over it. Lines survive the death of the process, not that of the machine: they
+are flushed to the disk when a segment is closed and once a second in between.
+"""
+
+import logging
+import os
+from collections import deque
+from pathlib import Path
+
+import msgspec
+
+from modelyard.core.ids import new_id
+from modelyard.ports.interaction import JournalEntry
+
+SEGMENT_BYTES = 16 << 20
+BACKLOG_BYTES = 8 << 20
+
+logger = logging.getLogger(__name__)
+_encoder = msgspec.json.Encoder()
+
+
+class Journal:
+    """Appends entries to a folder. What cannot be written is kept, up to `BACKLOG_BYTES`, and tried again."""
+
+    def __init__(self, folder: Path, *, segment_bytes: int = SEGMENT_BYTES) -> None:
+        self.folder = folder
+        self.num_errors = 0
+        self.num_lost = 0
+        self._start = new_id()
+        self._number = 0
+        self._segment_bytes = segment_bytes
+        self._descriptor = -1
+        self._size = 0
+        self._unsynced = False
+        self._backlog: deque[bytes] = deque()
+        self._backlog_size = 0
+
+    @property
+    def backlog(self) -> int:
+        """How many entries wait to be written."""
+        return len(self._backlog)
+
+    def append(self, entry: JournalEntry) -> None:
+        """Write an entry. Never raises: a failure is counted, logged, and the entry kept for the next try."""
+        line = _encoder.encode(entry) + b"\n"
+        if self._backlog:
+            self._keep(line)
+            self.retry()
+        elif not self._write(line):
+            self._keep(line)
+
+    def retry(self) -> None:
+        """Write what waits, oldest first, up to the first failure."""
+        while self._backlog and self._write(self._backlog[0]):
+            self._backlog_size -= len(self._backlog.popleft())
+
+    def sync(self) -> None:
+        """Flush the open segment to the disk."""
+        if self._unsynced and self._descriptor >= 0:
+            self._unsynced = False
+            try:
+                os.fsync(self._descriptor)
+            except OSError as error:
+                self._report(error)
+
+    def close(self) -> None:
+        """Write what waits, flush and close."""
+        self.retry()
+        if self._backlog:
+            self.num_lost += len(self._backlog)
+            logger.error("the journal in %s is closed with %d entries unwritten", self.folder, len(self._backlog))
+        self._close_segment()
+
+    def _write(self, line: bytes) -> bool:
+        try:
+            if self._descriptor < 0:
+                self._open_segment()
+            written = os.write(self._descriptor, line)
+            if written != len(line):
+                self._take_back()
+                raise OSError(f"{written} of {len(line)} bytes were written")
+        except OSError as error:
+            self._report(error)
+            return False
+        self._size += written
+        self._unsynced = True
+        if self._size >= self._segment_bytes:
+            self._close_segment()
+        return True
+
+    def _take_back(self) -> None:
+        """Cut a torn line off, or leave it as the torn end of a segment that is written no further."""
+        try:
+            os.ftruncate(self._descriptor, self._size)
+        except OSError:
+            self._close_segment()
+
+    def _open_segment(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / f"{self._start}-{self._number + 1:06d}.jsonl"
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o640)
+        self._number += 1
+        self._size = 0
+
+    def _close_segment(self) -> None:
+        if self._descriptor >= 0:
+            self.sync()
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _keep(self, line: bytes) -> None:
+        self._backlog.append(line)
+        self._backlog_size += len(line)
+        while self._backlog_size > BACKLOG_BYTES:
+            self._backlog_size -= len(self._backlog.popleft())
+            self.num_lost += 1
+
+    def _report(self, error: OSError) -> None:
+        self.num_errors += 1
+        logger.error("the journal in %s cannot be written: %s", self.folder, error)

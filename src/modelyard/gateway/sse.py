@@ -1,0 +1,58 @@
+"""Server-sent events: cuts a byte stream into events without changing a byte. Knows nothing of what they carry.
+
+Source: the event stream format of the HTML standard, section 9.2.6 (lines end in LF, CRLF or CR).
+"""
+
+import re
+
+# Atomic groups, so that one CRLF is never taken for two line ends.
+_BLANK_LINE = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
+_LINE_END = re.compile(rb"\r\n|\n|\r")
+
+
+class EventSplitter:
+    """Takes bytes as they come and gives back whole events, each with the blank line that ends it."""
+
+    __slots__ = ("_buffer", "_scanned")
+
+    def __init__(self) -> None:
+        self._buffer = b""
+        self._scanned = 0
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The events that are whole now."""
+        buffer = self._buffer + data if self._buffer else data
+        events = []
+        start = 0
+        position = self._scanned
+        while match := _BLANK_LINE.search(buffer, position):
+            position = match.end()
+            events.append(buffer[start:position])
+            start = position
+        self._buffer = buffer[start:]
+        # A blank line is four bytes at most: the last three may be the beginning of one.
+        self._scanned = max(0, len(self._buffer) - 3)
+        return events
+
+    @property
+    def rest(self) -> bytes:
+        """The bytes of the event that is not whole yet."""
+        return self._buffer
+
+
+def data_of(event: bytes) -> bytes | None:
+    """The data of an event, or None where it has none (a comment, a bare field)."""
+    if event.startswith(b"data: ") and event.find(b"\n") == len(event) - 2:
+        return event[6:-2]
+    lines = [line for line in _LINE_END.split(event) if line.startswith(b"data:")]
+    if not lines:
+        return None
+    return b"\n".join(line[5:].removeprefix(b" ") for line in lines)
+
+
+def with_data(event: bytes, data: bytes) -> bytes:
+    """The event with other data (one line of it) and all its other lines as they were."""
+    if event.startswith(b"data: ") and event.find(b"\n") == len(event) - 2:
+        return b"data: " + data + b"\n\n"
+    others = [line for line in _LINE_END.split(event) if line and not line.startswith(b"data:")]
+    return b"\n".join([*others, b"data: " + data, b"", b""])

@@ -1,0 +1,165 @@
+"""Reading a project file: every mistake is told with its line, its column and the nearest right word."""
+
+import difflib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from modelyard.core.errors import NotFound, ProjectInvalid
+from modelyard.project.model import Project, ServiceConfig
+
+FILE_NAME = "modelyard.yaml"
+_SECTION_OF = {
+    "dataset": "datasets",
+    "recipe": "recipes",
+    "suite": "suites",
+    "policy": "policies",
+    "rollout": "rollouts",
+}
+
+
+def load_project(path: Path) -> Project:
+    """Read and check a project file. Raises: NotFound, ProjectInvalid."""
+    return parse_project(_read(path), str(path))
+
+
+def parse_project(text: str, name: str = FILE_NAME) -> Project:
+    """Check the text of a project file. `name` stands in messages. Raises: ProjectInvalid with every mistake."""
+    from pydantic import ValidationError
+
+    tree = _parse_yaml(text, name)
+    try:
+        project = Project.model_validate(_plain(tree))
+    except ValidationError as error:
+        problems = [_problem(tree, dict(detail), name) for detail in error.errors(include_url=False)]
+    else:
+        problems = list(_dangling(project, tree, name))
+    if problems:
+        raise ProjectInvalid("\n".join(problems), fix=f"mend {name}; `modelyard schema` prints what it may say")
+    return project
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise NotFound(
+            f"there is no project file at {path}",
+            fix="name one with --project, or try `modelyard demo`, which makes one",
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ProjectInvalid(f"{path} cannot be read: {error}", expected="a YAML file in UTF-8") from error
+
+
+def _parse_yaml(text: str, name: str) -> Any:
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import MarkedYAMLError
+
+    try:
+        tree = YAML(typ="rt").load(text)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
+        raise ProjectInvalid(f"{where}: not YAML: {error.problem}", fix=f"mend {name}") from error
+    if not isinstance(tree, dict):
+        raise ProjectInvalid(f"{name}: the file holds no keys", expected="sections such as `services:`")
+    return tree
+
+
+def _plain(node: Any) -> Any:
+    """The tree without positions: pydantic's strictness wants plain types."""
+    if isinstance(node, dict):
+        return {str(key): _plain(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_plain(value) for value in node]
+    for kind in (bool, int, float, str):
+        if isinstance(node, kind):
+            return kind(node)
+    return node
+
+
+def _problem(tree: Any, detail: dict[str, Any], name: str) -> str:
+    location: tuple[str | int, ...] = detail["loc"]
+    where = f"{name}:{_position(tree, location)}"
+    dotted = ".".join(str(part) for part in location)
+    if detail["type"] == "extra_forbidden":
+        return f"{where}: unknown key '{location[-1]}'{_nearest(location)}"
+    if detail["type"] == "missing":
+        return f"{where}: '{dotted}' is missing"
+    return f"{where}: '{dotted}' is {detail['input']!r}: {detail['msg']}"
+
+
+def _position(tree: Any, location: Sequence[str | int]) -> str:
+    """Line and column, from 1, of the deepest part of a location that the file holds."""
+    line, column = 1, 1
+    node = tree
+    for part in location:
+        if isinstance(node, dict) and part in node:
+            line, column = (number + 1 for number in node.lc.key(part))
+        elif isinstance(node, list) and isinstance(part, int) and part < len(node):
+            line, column = (number + 1 for number in node.lc.item(part))
+        else:
+            break
+        node = node[part]
+    return f"{line}:{column}"
+
+
+def _nearest(location: Sequence[str | int]) -> str:
+    known = _keys_at(location[:-1])
+    near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
+    if near:
+        return f"; did you mean '{near[0]}'?"
+    return f"; known here: {', '.join(known)}" if known else ""
+
+
+def _keys_at(location: Sequence[str | int]) -> list[str]:
+    """The keys that may stand at a location, found by walking the JSON Schema of the project."""
+    schema = Project.model_json_schema()
+    node: dict[str, Any] = schema
+    for part in location:
+        node = _child(node, part, schema)
+    return sorted(_resolve(node, schema).get("properties", {}))
+
+
+def _child(node: dict[str, Any], part: str | int, schema: dict[str, Any]) -> dict[str, Any]:
+    node = _resolve(node, schema)
+    inner = node.get("properties", {}).get(part, node.get("additionalProperties"))
+    if isinstance(part, int):
+        inner = node.get("items")
+    return inner if isinstance(inner, dict) else {}
+
+
+def _resolve(node: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    while True:
+        if "$ref" in node:
+            node = schema["$defs"][node["$ref"].rsplit("/", 1)[-1]]
+        elif "anyOf" in node:
+            node = next((option for option in node["anyOf"] if "$ref" in option or "properties" in option), {})
+        else:
+            return node
+
+
+def _dangling(project: Project, tree: Any, name: str) -> Iterator[str]:
+    """The references that lead nowhere."""
+    for service_name, service in project.services.items():
+        yield from _dangling_in(service, project, tree, name, ("services", service_name))
+    for suite_name, suite in project.suites.items():
+        if suite.dataset not in project.datasets:
+            yield _dangling_problem(
+                tree, name, ("suites", suite_name, "dataset"), suite.dataset, list(project.datasets)
+            )
+
+
+def _dangling_in(
+    service: ServiceConfig, project: Project, tree: Any, name: str, location: tuple[str, ...]
+) -> Iterator[str]:
+    for field, section in _SECTION_OF.items():
+        target, known = getattr(service, field), list(getattr(project, section))
+        if target not in known:
+            yield _dangling_problem(tree, name, (*location, field), target, known)
+
+
+def _dangling_problem(tree: Any, name: str, location: tuple[str, ...], target: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(target, known, n=1)
+    hint = f"; did you mean '{near[0]}'?" if near else f"; there are: {', '.join(known) or 'none'}"
+    return f"{name}:{_position(tree, location)}: '{'.'.join(location)}' names '{target}', which is not there{hint}"

@@ -1,0 +1,86 @@
+"""What a project file may say. Each section is the configuration model of the part that it configures."""
+
+from decimal import Decimal
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from modelyard.datasets.config import DatasetConfig
+from modelyard.evaluation.suite import Suite
+from modelyard.ports.routes import BodyPolicy
+from modelyard.registry.policy import Policy
+from modelyard.rollout.plan import PlanConfig
+from modelyard.training.recipe import Recipe
+
+
+def _dollars(text: str) -> str:
+    if not (amount := Decimal(text)).is_finite() or amount < 0:
+        raise ValueError("a price is an amount of dollars, 0 or more")
+    return text
+
+
+Dollars = Annotated[str, AfterValidator(_dollars), Field(pattern=r"^\d+(\.\d{1,9})?$")]
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PriceConfig(_Section):
+    """What callers pay, in dollars per million tokens, written as text so that no cent is lost to a float."""
+
+    input: Dollars = "0"
+    output: Dollars = "0"
+
+
+class ServiceConfig(_Section):
+    """A public model name and what stands behind it: the names of a dataset, a recipe, a suite, a policy, a rollout."""
+
+    dataset: str
+    recipe: str
+    suite: str
+    policy: str
+    rollout: str
+    record: BodyPolicy = Field("hash", description="Kept of each answer: none, hash (default), or full text.")
+    price: PriceConfig = PriceConfig()
+
+
+class GatewayConfig(_Section):
+    """Where callers reach the services."""
+
+    host: str = "127.0.0.1"
+    port: Port = Field(8700, description="0 takes any free port.")
+
+
+class EngineConfig(_Section):
+    """What runs the models: the built-in CPU engine as a child process, or a running vLLM by its address."""
+
+    kind: Literal["builtin", "vllm"] = "builtin"
+    url: str = Field("", description="The address of a running engine; empty starts the built-in one.")
+    host: str = "127.0.0.1"
+    port: Port = Field(0, description="Of the built-in engine; 0 takes any free port.")
+    max_batch: int = Field(32, ge=1, le=1024)
+    threads: int = Field(2, ge=1)
+
+
+class ComputeConfig(_Section):
+    """What training costs."""
+
+    device_hour: Dollars = Field("0", description="Dollars for an hour of the device that trains.")
+
+
+class Project(_Section):
+    """A whole project file."""
+
+    project: str = Field(pattern=r"^[a-z][a-z0-9-]*$", description="The project's name.")
+    owner: str = Field("", description="Who answers for the runs; the name of the user by default.")
+    datasets: dict[str, DatasetConfig] = {}
+    recipes: dict[str, Recipe] = {}
+    suites: dict[str, Suite] = {}
+    policies: dict[str, Policy] = {}
+    rollouts: dict[str, PlanConfig] = {}
+    services: dict[str, ServiceConfig] = {}
+    gateway: GatewayConfig = GatewayConfig()
+    engine: EngineConfig = EngineConfig()
+    compute: ComputeConfig = ComputeConfig()

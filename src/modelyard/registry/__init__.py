@@ -1,0 +1,1 @@
+"""Releases on their road: policies, gates, stages, model cards, lineage."""

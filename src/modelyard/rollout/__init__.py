@@ -1,0 +1,1 @@
+"""Rollouts: strategies, sequential statistics, the step machine, the route tables they ask for. Pure functions."""

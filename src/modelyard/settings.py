@@ -1,0 +1,78 @@
+"""Settings from the environment: the only place that reads it, once."""
+
+import getpass
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Where a project keeps its state. Empty texts mean the default under the state folder.
+
+    MODELYARD_PROJECT   the project file
+    MODELYARD_STATE     the state folder (`.modelyard` beside the project file)
+    MODELYARD_RECORDS   the records as an SQLAlchemy URL (`sqlite:///<state>/records.db`)
+    MODELYARD_BLOBS     the blobs as an fsspec URL (`<state>/blobs`)
+    MODELYARD_TRACKING  the MLflow tracking URI (`sqlite:///<state>/mlflow.db`), or `none`
+    MODELYARD_USER      who acts, in approvals and runs (the login name)
+    """
+
+    project: str = ""
+    state: str = ""
+    records: str = ""
+    blobs: str = ""
+    tracking: str = ""
+    user: str = ""
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
+        """Read the variables named above."""
+        names = ("project", "state", "records", "blobs", "tracking", "user")
+        values = {name: environment.get(f"MODELYARD_{name.upper()}", "") for name in names}
+        values["user"] = values["user"] or _login_name()
+        return cls(**values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Places:
+    """The files and folders of one project's state."""
+
+    root: Path
+    state: Path
+
+    @property
+    def blobs(self) -> Path:
+        return self.state / "blobs"
+
+    @property
+    def cache(self) -> Path:
+        return self.state / "cache"
+
+    @property
+    def journal(self) -> Path:
+        return self.state / "journal"
+
+    @property
+    def route_table(self) -> Path:
+        return self.state / "routes.json"
+
+    @property
+    def work(self) -> Path:
+        return self.state / "work"
+
+    @property
+    def logs(self) -> Path:
+        return self.state / "logs"
+
+    @property
+    def lock(self) -> Path:
+        return self.state / "lock"
+
+
+def _login_name() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"

@@ -1,0 +1,1 @@
+"""Durable jobs that join the stages: tune, roll out, ingest."""
