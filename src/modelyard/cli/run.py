@@ -1,0 +1,94 @@
+"""`modelyard train`, `modelyard tune` and `modelyard run`: fine-tuning."""
+
+from typing import Annotated
+
+import typer
+
+from modelyard.cli.output import Json, ProjectFile, emit, table
+
+runs = typer.Typer(help="Look at training runs.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(train)
+    app.command()(tune)
+    app.add_typer(runs, name="run")
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(help="A recipe of the project file.")],
+    dataset: Annotated[str, typer.Argument(help="A prepared dataset: name, or name@digest.")],
+    name: Annotated[str, typer.Option(help="The run's name; the recipe's by default.")] = "",
+    project: ProjectFile = "",
+    as_json: Json = False,
+) -> None:
+    """Fine-tune the recipe's base on a dataset."""
+    from modelyard.app import open_app
+    from modelyard.cli.progress import showing
+    from modelyard.cli.tables import run_text
+    from modelyard.core.ids import new_id
+    from modelyard.workflows.runs import train_run
+
+    with open_app(project) as app:
+        chosen = app.named("recipes", recipe)
+        found = app.tools.records.datasets.find(dataset)
+        with showing(f"Training {recipe} on {found.ref}", quiet=as_json) as progress:
+            run = train_run(app.tools, new_id(), name or recipe, chosen, found, app.training_terms, progress)
+    emit(run, as_json=as_json, text=lambda: run_text(run))
+
+
+def tune(
+    service: Annotated[str, typer.Argument(help="A service of the project file.")],
+    project: ProjectFile = "",
+    as_json: Json = False,
+) -> None:
+    """Make a candidate release for a service: prepare, train, evaluate, gate. Goes on where it was interrupted."""
+    from modelyard.app import open_app
+    from modelyard.cli.progress import showing
+    from modelyard.cli.tables import verdict_text
+    from modelyard.workflows.tune import tune_service
+
+    with open_app(project) as app, showing(f"Tuning {service}", quiet=as_json) as progress:
+        app.named("services", service)
+        outcome = tune_service(app.tools, app.project, service, app.engine_for, app.training_terms, progress)
+        verdict = app.tools.records.verdicts.get(outcome["verdict"])
+        release = app.tools.records.releases.get(outcome["release"])
+    emit(
+        {"release": release.digest, "ref": release.ref, "verdict": verdict},
+        as_json=as_json,
+        text=lambda: verdict_text(release, verdict),
+    )
+    if not verdict.passed:
+        raise typer.Exit(3)
+
+
+@runs.command("list")
+def list_runs(project: ProjectFile = "", as_json: Json = False) -> None:
+    """The runs there are, newest first."""
+    from modelyard.app import open_app
+    from modelyard.core.clock import iso
+
+    with open_app(project) as app:
+        found = app.tools.records.runs.newest()
+
+    def text() -> None:
+        lines = [(one.id, one.name, one.state, iso(one.started_ms), f"{one.train_seconds:.1f} s") for one in found]
+        table(("run", "name", "state", "started", "training"), lines, empty="No runs yet. Try: modelyard train --help")
+
+    emit(found, as_json=as_json, text=text)
+
+
+@runs.command()
+def show(
+    ref: Annotated[str, typer.Argument(help="A run's id, or its name for the newest of it.")],
+    project: ProjectFile = "",
+    as_json: Json = False,
+) -> None:
+    """One run with its recipe, lineage and metrics."""
+    from modelyard.app import open_app
+    from modelyard.cli.tables import run_text
+
+    with open_app(project) as app:
+        run = app.tools.records.runs.find(ref)
+    emit(run, as_json=as_json, text=lambda: run_text(run))

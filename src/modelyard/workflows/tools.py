@@ -1,0 +1,44 @@
+"""What every workflow works with: the stores and the places of one project, chosen by `app.py`."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Protocol
+
+from modelyard.ports.blobs import Blobs
+from modelyard.ports.compute import Compute
+from modelyard.ports.records import Records
+from modelyard.ports.tracking import Tracker
+
+
+class Progress(Protocol):
+    """Hears how far a piece of work is: `done` of `total`, and a note such as `loss 0.41`."""
+
+    def __call__(self, done: float, total: float, note: str = "") -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tools:
+    """The outside world of one project. `actor` is who acts; relative paths in the project file start at `root`."""
+
+    records: Records
+    blobs: Blobs
+    tracker: Tracker
+    compute: Compute
+    actor: str
+    root: Path
+    state: Path
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A folder for work in progress, gone when the block ends."""
+        folder = self.state / "scratch"
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=folder) as path:
+            yield Path(path)
+
+
+def silent(done: float, total: float, note: str = "") -> None:
+    """The progress that nobody watches."""
