@@ -28,17 +28,17 @@ CORPUS = [
 ALL_LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
-def make_tiny_model(folder: Path, *, seed: int = 0, max_position_embeddings: int = 256) -> Path:
-    """Write a Llama of some 60,000 random weights with a byte-level tokenizer; it loads in milliseconds."""
+def make_tiny_model(folder: Path, *, seed: int = 0, hidden_size: int = 64, max_position_embeddings: int = 256) -> Path:
+    """Write a Llama of some 100,000 random weights with a byte-level tokenizer; it loads in milliseconds."""
     tokenizer = _train_tokenizer()
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
+        hidden_size=hidden_size,
+        intermediate_size=96,
         num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
         max_position_embeddings=max_position_embeddings,
         tie_word_embeddings=True,
         pad_token_id=tokenizer.pad_token_id,

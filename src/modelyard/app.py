@@ -1,22 +1,31 @@
 """The one place that picks adapters: a project file and the settings in, an `App` with everything wired out."""
 
+import difflib
+import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from modelyard.core.errors import MissingExtra, NotFound
+from modelyard.core.errors import InvalidInput, MissingExtra, NotFound
+from modelyard.core.money import nanousd
+from modelyard.ports.release import ModelRef, Release
 from modelyard.project.loading import FILE_NAME, load_project
 from modelyard.settings import Places, Settings
 
 if TYPE_CHECKING:
+    from modelyard.adapters.processes import ServerProcess
+    from modelyard.evaluation.parity import Tokenize
+    from modelyard.ports.engine import Capabilities, Connect, Engine
     from modelyard.ports.tracking import Tracker
     from modelyard.project.model import Project
+    from modelyard.workflows.runs import TrainingTerms
     from modelyard.workflows.tools import Tools
 
 _STATE_FOLDER = ".modelyard"
+SHIPPED_BASES = {"dinghy-6m": Path(__file__).parent / "demo" / "base"}
 DEMO_PROJECT = Path(_STATE_FOLDER) / "demo" / FILE_NAME
 
 
@@ -87,7 +96,103 @@ class App(AbstractContextManager["App"]):
             actor=self.project.owner or settings.user,
             root=places.root,
             state=places.state,
+            bases=SHIPPED_BASES,
         )
+
+    @property
+    def training_terms(self) -> "TrainingTerms":
+        """What training must heed."""
+        from modelyard.workflows.runs import TrainingTerms
+
+        price = nanousd(self.project.compute.device_hour)
+        return TrainingTerms(engine=self._capabilities(), nanousd_per_hour=price)
+
+    def named(self, section: str, name: str) -> Any:
+        """An entry of the project file. Raises: NotFound with the names there are."""
+        entries: dict[str, Any] = getattr(self.project, section)
+        if name in entries:
+            return entries[name]
+        near = difflib.get_close_matches(name, entries, n=1)
+        raise NotFound(
+            f"the project file has no entry '{name}' under '{section}'",
+            expected=", ".join(entries) or "an entry",
+            fix=f"did you mean '{near[0]}'?" if near else f"add it to {FILE_NAME}",
+        )
+
+    def refs(self) -> dict[str, str]:
+        """The short names of all releases by their digests."""
+        return {release.digest: release.ref for release in self.tools.records.releases.newest()}
+
+    def connect(self, url: str) -> "Engine":
+        """A client of a running engine."""
+        from modelyard.adapters.engines.client import HttpEngine
+
+        return HttpEngine(url, self._capabilities())
+
+    @contextmanager
+    def engine_for(self, base: ModelRef) -> Iterator["Connect"]:
+        """An engine for one piece of work: the running one of the project file, or one started for it."""
+        if url := self.project.engine.url:
+            yield lambda: self.connect(url)
+            return
+        with self.engine_process(base.name) as process:
+            process.wait_ready()
+            yield lambda: self.connect(process.url)
+
+    def engine_process(self, base: str = "") -> "ServerProcess":
+        """The built-in engine as a child process, starting. It serves one base, by default that of the services."""
+        from modelyard.adapters.engines.builtin.command import builtin_command
+        from modelyard.adapters.processes import ServerProcess, free_port
+
+        config = self.project.engine
+        base = base or self._base()
+        port = config.port or free_port(config.host)
+        command = builtin_command(
+            self.tools.base_folder(base),
+            Path(base).name,
+            host=config.host,
+            port=port,
+            max_batch=config.max_batch,
+            threads=config.threads,
+        )
+        log = self.places.logs / "engine.log"
+        return ServerProcess("engine", command, url=f"http://{config.host}:{port}", log=log)
+
+    def gateway_process(self, port: int | None = None) -> "ServerProcess":
+        """The gateway as a child process, starting. `port` outranks the project file; 0 takes any free one."""
+        from modelyard.adapters.processes import ServerProcess, free_port
+
+        config, places = self.project.gateway, self.places
+        port = config.port if port is None else port
+        port = port or free_port(config.host)
+        options = {"table": places.route_table, "journal": places.journal, "host": config.host, "port": port}
+        flags = [text for key, value in options.items() for text in (f"--{key}", str(value))]
+        command = [sys.executable, "-m", "modelyard.gateway.server", *flags]
+        url = f"http://{config.host}:{port}"
+        return ServerProcess("gateway", command, url=url, log=places.logs / "gateway.log", ready_path="/ready")
+
+    def tokenizer_of(self, release: Release) -> "Tokenize":
+        """The training side's tokenizer of a release's base, for the parity check."""
+        from modelyard.training.tokenization import ChatTokenizer
+
+        return ChatTokenizer(self.tools.base_folder(self._base(release.base.name))).tokenize
+
+    def _base(self, name: str = "") -> str:
+        """The base of the services' recipes, as the project file writes it: the one of that name, or the only one."""
+        recipes = [self.project.recipes[service.recipe] for service in self.project.services.values()]
+        bases = sorted({recipe.base for recipe in recipes if not name or Path(recipe.base).name == name})
+        if len(bases) == 1:
+            return bases[0]
+        raise InvalidInput(
+            f"the services are built on {len(bases)} bases: {', '.join(bases) or 'none'}",
+            expected="one, as the built-in engine serves one base",
+            fix="use one base, or a running engine by `engine.url`",
+        )
+
+    def _capabilities(self) -> "Capabilities":
+        from modelyard.adapters.engines.capabilities import BUILTIN, VLLM
+
+        return VLLM if self.project.engine.kind == "vllm" else BUILTIN
 
     def _tracker(self) -> "Tracker":
         if self.settings.tracking == "none":

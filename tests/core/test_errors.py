@@ -3,7 +3,7 @@
 import inspect
 
 from modelyard.core import errors
-from modelyard.core.errors import MissingExtra, ModelyardError
+from modelyard.core.errors import MissingExtra, ModelyardError, RecipeInvalid, error_from_dict
 
 
 def every_error() -> list[type[ModelyardError]]:
@@ -37,3 +37,12 @@ def test_codes_are_frozen() -> None:
 
 def test_a_missing_package_names_its_install_command() -> None:
     assert "pip install 'modelyard[data]'" in str(MissingExtra("polars", "data"))
+
+
+def test_an_error_survives_the_way_from_another_process() -> None:
+    told = RecipeInvalid("rank 17", expected="16", fix="set rank to 16").as_dict()
+    error = error_from_dict(told)
+    assert type(error) is RecipeInvalid
+    assert error.as_dict() == told
+    assert type(error_from_dict(MissingExtra("polars", "data").as_dict())) is MissingExtra
+    assert type(error_from_dict({"seen": "what"})) is ModelyardError

@@ -1,10 +1,13 @@
 """`modelyard release`: candidates, their evidence and their stages."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from modelyard.cli.output import Json, ProjectFile, emit, say, table
+
+if TYPE_CHECKING:
+    from modelyard.workflows.verdicts import Decision
 
 releases = typer.Typer(help="Releases: evidence, verdicts, approvals, stages.", no_args_is_help=True)
 Ref = Annotated[str, typer.Argument(metavar="RELEASE", help="name, name@digest, or a digest's beginning.")]
@@ -104,7 +107,7 @@ def gate(
         app.named("services", service)
         found = app.tools.records.releases.find(release)
         with showing(f"Gating {found.ref}", quiet=as_json) as progress, app.engine_for(found.base) as connect:
-            verdict = gate_release(app.tools, app.project, service, connect, found, app.tokenizer_of, progress)
+            verdict = gate_release(app.tools, app.project, service, connect, found, app.tokenizer_of(found), progress)
     emit(verdict, as_json=as_json, text=lambda: verdict_text(found, verdict))
     if not verdict.passed:
         raise typer.Exit(3)
@@ -128,7 +131,7 @@ def override(release: Ref, reason: Reason, project: ProjectFile = "", as_json: J
     _decide(release, "override", reason, project, as_json)
 
 
-def _decide(release: str, decision: str, reason: str, project: str, as_json: bool) -> None:
+def _decide(release: str, decision: "Decision", reason: str, project: str, as_json: bool) -> None:
     from modelyard.app import open_app
     from modelyard.workflows.verdicts import decide
 

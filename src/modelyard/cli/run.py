@@ -51,9 +51,11 @@ def tune(
 
     with open_app(project) as app, showing(f"Tuning {service}", quiet=as_json) as progress:
         app.named("services", service)
-        outcome = tune_service(app.tools, app.project, service, app.engine_for, app.training_terms, progress)
-        verdict = app.tools.records.verdicts.get(outcome["verdict"])
-        release = app.tools.records.releases.get(outcome["release"])
+        digest, verdict_id = tune_service(
+            app.tools, app.project, service, app.engine_for, app.tokenizer_of, app.training_terms, progress
+        )
+        verdict = app.tools.records.verdicts.get(verdict_id)
+        release = app.tools.records.releases.get(digest)
     emit(
         {"release": release.digest, "ref": release.ref, "verdict": verdict},
         as_json=as_json,

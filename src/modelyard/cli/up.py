@@ -39,7 +39,7 @@ def up(
             if as_json:
                 print_json(running.addresses())
             else:
-                _print_welcome(running.gateway_url, [service for service in app.project.services])
+                _print_welcome(running.gateway_url, list(app.project.services))
             running.wait(stop)
     note("stopped")
 
@@ -50,5 +50,6 @@ def _print_welcome(url: str, services: list[str]) -> None:
     say(f"""Ask it:  curl {url}/v1/chat/completions -H "Authorization: Bearer $KEY" \\""")
     say("""           -H 'Content-Type: application/json' \\""")
     model = services[0] if services else "SERVICE"
-    say(f"""           -d '{{"model": "{model}", "messages": [{{"role": "user", "content": "Where is my parcel?"}}]}}'""")
+    body = f'{{"model": "{model}", "messages": [{{"role": "user", "content": "Where is my parcel?"}}]}}'
+    say(f"           -d '{body}'")
     say("Stop with Ctrl-C.")

@@ -19,6 +19,8 @@ A message has up to three parts: what was seen, what was expected, what to do ne
 JSON output; the exit code is what the command line returns. HTTP status codes are chosen at the surface, never here.
 """
 
+from collections.abc import Iterator, Mapping
+
 
 class ModelyardError(Exception):
     """The root: one sentence of what was seen, and what to do next."""
@@ -135,3 +137,17 @@ class JobFailed(ModelyardError):
 
     code = "job_failed"
     exit_code = 8
+
+
+def error_from_dict(told: Mapping[str, str]) -> ModelyardError:
+    """The error that another process told of by `as_dict`, with its own class, so that its exit code survives."""
+    kinds = {kind.code: kind for kind in _kinds_below(ModelyardError)}
+    error = ModelyardError.__new__(kinds.get(told.get("code", ""), ModelyardError))
+    ModelyardError.__init__(error, told.get("seen", ""), expected=told.get("expected", ""), fix=told.get("fix", ""))
+    return error
+
+
+def _kinds_below(kind: type[ModelyardError]) -> Iterator[type[ModelyardError]]:
+    yield kind
+    for below in kind.__subclasses__():
+        yield from _kinds_below(below)

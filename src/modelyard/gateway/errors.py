@@ -55,6 +55,11 @@ def cut() -> UpstreamFailed:
     return UpstreamFailed(502, "upstream_cut", "The engine behind this service broke off in the middle of its answer.")
 
 
+def broken(code: str) -> UpstreamFailed:
+    """A stream that consists of an error."""
+    return UpstreamFailed(502, code, "The engine behind this service reported an error instead of an answer.")
+
+
 def malformed() -> UpstreamFailed:
     """Bytes that are not an answer."""
     return UpstreamFailed(502, "upstream_malformed", "The engine behind this service sent something that is no answer.")

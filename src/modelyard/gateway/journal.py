@@ -6,6 +6,8 @@ killed may be torn, and a reader passes over it. Lines survive the death of the 
 are flushed to the disk when a segment is closed and once a second in between.
 """
 
+import asyncio
+import contextlib
 import logging
 import os
 from collections import deque
@@ -36,6 +38,8 @@ class Journal:
         self._descriptor = -1
         self._size = 0
         self._unsynced = False
+        self._retired: list[int] = []
+        self._failing = False
         self._backlog: deque[bytes] = deque()
         self._backlog_size = 0
 
@@ -58,14 +62,16 @@ class Journal:
         while self._backlog and self._write(self._backlog[0]):
             self._backlog_size -= len(self._backlog.popleft())
 
-    def sync(self) -> None:
-        """Flush the open segment to the disk."""
-        if self._unsynced and self._descriptor >= 0:
+    async def flush(self) -> None:
+        """Write what waits, and flush to the disk in a thread, so that no answer waits for the disk."""
+        self.retry()
+        if self._unsynced or self._retired:
             self._unsynced = False
-            try:
-                os.fsync(self._descriptor)
-            except OSError as error:
-                self._report(error)
+            retired = [self._retired.pop() for _ in range(len(self._retired))]
+            # The open segment's descriptor is only ever closed below or in `close`, never during the flush.
+            await asyncio.to_thread(_sync, [*retired, self._descriptor])
+            for descriptor in retired:
+                os.close(descriptor)
 
     def close(self) -> None:
         """Write what waits, flush and close."""
@@ -73,7 +79,10 @@ class Journal:
         if self._backlog:
             self.num_lost += len(self._backlog)
             logger.error("the journal in %s is closed with %d entries unwritten", self.folder, len(self._backlog))
-        self._close_segment()
+        self._retire_segment()
+        _sync(self._retired)
+        while self._retired:
+            os.close(self._retired.pop())
 
     def _write(self, line: bytes) -> bool:
         try:
@@ -88,8 +97,11 @@ class Journal:
             return False
         self._size += written
         self._unsynced = True
+        if self._failing:
+            self._failing = False
+            logger.warning("the journal in %s can be written again", self.folder)
         if self._size >= self._segment_bytes:
-            self._close_segment()
+            self._retire_segment()
         return True
 
     def _take_back(self) -> None:
@@ -97,7 +109,7 @@ class Journal:
         try:
             os.ftruncate(self._descriptor, self._size)
         except OSError:
-            self._close_segment()
+            self._retire_segment()
 
     def _open_segment(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -106,10 +118,9 @@ class Journal:
         self._number += 1
         self._size = 0
 
-    def _close_segment(self) -> None:
+    def _retire_segment(self) -> None:
         if self._descriptor >= 0:
-            self.sync()
-            os.close(self._descriptor)
+            self._retired.append(self._descriptor)
             self._descriptor = -1
 
     def _keep(self, line: bytes) -> None:
@@ -121,4 +132,14 @@ class Journal:
 
     def _report(self, error: OSError) -> None:
         self.num_errors += 1
-        logger.error("the journal in %s cannot be written: %s", self.folder, error)
+        if not self._failing:
+            self._failing = True
+            logger.error("the journal in %s cannot be written, entries are kept in memory: %s", self.folder, error)
+
+
+def _sync(descriptors: list[int]) -> None:
+    for descriptor in descriptors:
+        if descriptor >= 0:
+            # A disk that cannot flush was reported when it could not write; the lines are in the page cache.
+            with contextlib.suppress(OSError):
+                os.fsync(descriptor)

@@ -25,10 +25,9 @@ class EventSplitter:
         events = []
         start = 0
         position = self._scanned
-        while match := _BLANK_LINE.search(buffer, position):
-            position = match.end()
-            events.append(buffer[start:position])
-            start = position
+        while end := _end_of_blank_line(buffer, position):
+            events.append(buffer[start:end])
+            start = position = end
         self._buffer = buffer[start:]
         # A blank line is four bytes at most: the last three may be the beginning of one.
         self._scanned = max(0, len(self._buffer) - 3)
@@ -40,9 +39,18 @@ class EventSplitter:
         return self._buffer
 
 
+def _end_of_blank_line(buffer: bytes, position: int) -> int:
+    """Where the first blank line after a position ends, 0 where there is none."""
+    if b"\r" not in buffer:
+        found = buffer.find(b"\n\n", position)
+        return found + 2 if found >= 0 else 0
+    match = _BLANK_LINE.search(buffer, position)
+    return match.end() if match else 0
+
+
 def data_of(event: bytes) -> bytes | None:
     """The data of an event, or None where it has none (a comment, a bare field)."""
-    if event.startswith(b"data: ") and event.find(b"\n") == len(event) - 2:
+    if _is_plain(event):
         return event[6:-2]
     lines = [line for line in _LINE_END.split(event) if line.startswith(b"data:")]
     if not lines:
@@ -52,7 +60,12 @@ def data_of(event: bytes) -> bytes | None:
 
 def with_data(event: bytes, data: bytes) -> bytes:
     """The event with other data (one line of it) and all its other lines as they were."""
-    if event.startswith(b"data: ") and event.find(b"\n") == len(event) - 2:
+    if _is_plain(event):
         return b"data: " + data + b"\n\n"
     others = [line for line in _LINE_END.split(event) if line and not line.startswith(b"data:")]
     return b"\n".join([*others, b"data: " + data, b"", b""])
+
+
+def _is_plain(event: bytes) -> bool:
+    """One line of data and LF alone: what nearly every engine sends, and quick to take apart."""
+    return event.startswith(b"data: ") and event.find(b"\n") == len(event) - 2 and b"\r" not in event

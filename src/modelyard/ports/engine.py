@@ -1,6 +1,6 @@
 """Engine: a server that runs models, spoken to over HTTP."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -66,3 +66,7 @@ class Engine(Protocol):
     async def close(self) -> None:
         """Give back the connections."""
         ...
+
+
+Connect = Callable[[], Engine]
+"""Opens an engine. Its connections belong to the event loop that opened it, so each piece of work opens its own."""

@@ -98,7 +98,7 @@ def decode_route_table(data: bytes) -> RouteTable:
     fix = "Publish the route table again; it is written by the control side, never by hand."
     try:
         file = msgspec.json.decode(data, type=RouteTableFile)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise Corrupt(f"the route table cannot be read: {error}", fix=fix) from error
     if file.table.digest != file.digest:
         raise Corrupt(f"the route table's digest is {file.table.digest}", expected=file.digest, fix=fix)

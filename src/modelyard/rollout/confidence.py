@@ -3,8 +3,11 @@
 Three quantities: the mean of scores in [0, 1], the difference of two such means, and a share counted from yes and no.
 Knows nothing of rollouts.
 
-Sources: Waudby-Smith and Ramdas (2024), "Estimating means of bounded random variables by betting", JRSS B 86(1),
-section 4 (hedged capital, predictable plug-in bets); Ville (1939) for the threshold; Robbins (1970) for mixtures.
+Sources: Waudby-Smith and Ramdas (2024), "Estimating means of bounded random variables by betting", JRSS B 86(1):
+hedged capital, with their diversified bets (a mixture over constant fractions) in place of the predictable plug-in.
+The mixture does not depend on the order of the scores, so feedback that comes late changes no guarantee, and two arms
+can be multiplied (see `difference_bounds`), which halves the answers needed. Ville (1939) for the threshold; Robbins
+(1970) for mixtures.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,13 +20,16 @@ from scipy import special
 CELLS = 500
 """Cells of the grid of candidate means: bounds are rounded outwards to 1/500."""
 
-_TRUNCATION = 0.5
-"""A bet never risks more than this share of its capital, as the paper recommends."""
-
-_BLOCK = 256
-"""Observations absorbed at once: bounds the scratch memory to a few megabytes."""
+LEVELS = 100
+"""Scores are kept as a histogram over the levels 0, 1/100, ..., 1."""
 
 Floats = NDArray[np.float64]
+
+# Each bet risks a fixed fraction of the capital. A bet of half or twice the best size still grows three quarters as
+# fast, so powers of two cover every effect; larger bets weigh more, because great harm should be seen first.
+_FRACTIONS: Floats = 0.95 / 2.0 ** np.arange(10, dtype=np.float64)
+_WEIGHTS: Floats = 1.0 / np.arange(1, 11, dtype=np.float64)
+_LOG_WEIGHTS: Floats = np.log(_WEIGHTS / _WEIGHTS.sum())
 
 
 class Bounds(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +48,9 @@ class BettingSequence:
     For each candidate mean m two gamblers start with half a unit each; one bets that the scores run higher than m, one
     that they run lower. Under the truth neither gets rich: where one reaches 1/alpha, m is ruled out for good. Both
     capitals are monotone in m, so what is ruled out on the grid is ruled out between its points too.
+
+    A score between two levels counts for both, by its nearness. The mean stays exact, and as log capital is concave in
+    the score this can only understate the evidence.
     """
 
     def __init__(self, alpha: float, *, cells: int = CELLS) -> None:
@@ -49,90 +58,77 @@ class BettingSequence:
             raise ValueError(f"alpha must lie strictly between 0 and 1, not {alpha}")
         self.alpha = alpha
         self.n = 0
-        self.means: Floats = np.linspace(0.0, 1.0, cells + 1)
-        self.log_above: Floats = np.zeros(cells + 1)
-        """Shape (cells + 1,): log capital of the bets that the mean lies above each candidate; falls along the grid."""
-        self.log_below: Floats = np.zeros(cells + 1)
-        """Shape (cells + 1,): log capital of the bets that the mean lies below each candidate; rises along the grid."""
-        self._peak_above: Floats = np.zeros(cells + 1)
-        self._peak_below: Floats = np.zeros(cells + 1)
-        with np.errstate(divide="ignore"):
-            self._largest_bet_above = _TRUNCATION / self.means
-            self._largest_bet_below = _TRUNCATION / (1.0 - self.means)
+        self.low = 0.0
+        """The largest candidate that was ruled out from below at any look; 0 while there is none."""
+        self.high = 1.0
+        """The smallest candidate that was ruled out from above at any look; 1 while there is none."""
         self._sum = 0.0
-        self._sum_squares = 0.0
-        self._variance = 0.25
+        self._histogram: Floats = np.zeros(LEVELS + 1)
+        self._candidates: Floats = np.linspace(0.0, 1.0, cells + 1)
 
     @property
     def mean(self) -> float:
         """The mean of the scores so far; a half before the first."""
         return self._sum / self.n if self.n else 0.5
 
-    @property
-    def low(self) -> float:
-        """The largest candidate that was ever ruled out from below; 0 while there is none."""
-        return _last(self.means, self._peak_above >= np.log(2.0 / self.alpha), default=0.0)
-
-    @property
-    def high(self) -> float:
-        """The smallest candidate that was ever ruled out from above; 1 while there is none."""
-        return _first(self.means, self._peak_below >= np.log(2.0 / self.alpha), default=1.0)
-
     def absorb(self, score: float) -> None:
-        """Take in one score."""
+        """Take in one score, and look."""
         self.extend((score,))
 
     def extend(self, scores: Iterable[float]) -> None:
-        """Take in scores in their order: the same as one by one, and much faster. Raises: ValueError outside [0, 1]."""
+        """Take in scores, and look once. Raises: ValueError for a score outside [0, 1]."""
         values = np.asarray(list(scores), dtype=np.float64)
-        if not np.all((values >= 0.0) & (values <= 1.0)):
-            raise ValueError(f"scores must lie in [0, 1]; seen {values[~((values >= 0.0) & (values <= 1.0))][0]}")
-        for start in range(0, values.size, _BLOCK):
-            self._absorb_block(values[start : start + _BLOCK])
-
-    def _absorb_block(self, values: Floats) -> None:
-        bets = self._bets(values)[:, None]
-        gains = values[:, None] - self.means
-        above = np.log1p(np.minimum(bets, self._largest_bet_above) * gains)
-        below = np.log1p(-np.minimum(bets, self._largest_bet_below) * gains)
-        above[0] += self.log_above
-        below[0] += self.log_below
-        np.cumsum(above, axis=0, out=above)
-        np.cumsum(below, axis=0, out=below)
-        self.log_above, self.log_below = above[-1].copy(), below[-1].copy()
-        self._peak_above = np.maximum(self._peak_above, above.max(axis=0))
-        self._peak_below = np.maximum(self._peak_below, below.max(axis=0))
-
-    def _bets(self, values: Floats) -> Floats:
-        """The predictable plug-in bets (paper, equation 26): each from the variance seen before its own score."""
-        times = self.n + np.arange(1, values.size + 1)
-        sums = self._sum + np.cumsum(values)
-        squares = self._sum_squares + np.cumsum((values - (0.5 + sums) / (times + 1)) ** 2)
-        variances = (0.25 + squares) / (times + 1)
-        before = np.concatenate(([self._variance], variances[:-1]))
+        inside = (values >= 0.0) & (values <= 1.0)
+        if not inside.all():
+            raise ValueError(f"scores must lie in [0, 1]; seen {values[~inside][0]}")
+        lower = np.minimum((values * LEVELS).astype(np.intp), LEVELS - 1)
+        nearness = values * LEVELS - lower
+        np.add.at(self._histogram, lower, 1.0 - nearness)
+        np.add.at(self._histogram, lower + 1, nearness)
         self.n += values.size
-        self._sum, self._sum_squares, self._variance = float(sums[-1]), float(squares[-1]), float(variances[-1])
-        bets: Floats = np.sqrt(2.0 * np.log(2.0 / self.alpha) / (before * times * np.log1p(times)))
-        return bets
+        self._sum += float(values.sum())
+        self._look()
+
+    def log_capitals(self) -> tuple[Floats, Floats]:
+        """The log capital betting above each candidate (falls along the grid), and below each (rises).
+
+        Shapes: both (cells + 1,).
+        """
+        levels = np.flatnonzero(self._histogram)
+        counts, values = self._histogram[levels], levels / LEVELS
+        above = np.tensordot(counts, _log_growth(values, self._candidates), axes=1)
+        below = np.tensordot(counts, _log_growth(1.0 - values, 1.0 - self._candidates), axes=1)
+        return _mix(above), _mix(below)
+
+    def _look(self) -> None:
+        above, below = self.log_capitals()
+        threshold = np.log(2.0 / self.alpha)
+        too_low = np.flatnonzero(above >= threshold)
+        too_high = np.flatnonzero(below >= threshold)
+        if too_low.size:
+            self.low = max(self.low, float(self._candidates[too_low[-1]]))
+        if too_high.size:
+            self.high = min(self.high, float(self._candidates[too_high[0]]))
 
 
 def difference_bounds(first: BettingSequence, second: BettingSequence) -> Bounds:
     """Bounds on mean(second) - mean(first) of two independent arms, at the alpha that both carry.
 
-    A difference d is ruled out when for every pair of means d apart the *product* of one gambler's capital on each arm
-    reaches 2/alpha (one side each for alpha/2). The product of two arms' capitals is a test martingale again, because
-    each score moves one factor; against a box of two intervals at alpha/2 it needs about half the scores.
+    The product of the arms' hedged capitals at their true means is a test martingale, because each score moves one
+    factor: the pairs of means where it stays below 1/alpha are a confidence region, and the bounds are the least and
+    the greatest difference in it. Against a box of two intervals at alpha/2 this needs about half the scores.
     """
-    if first.alpha != second.alpha or first.means.size != second.means.size:
-        raise ValueError("both arms must have the same alpha and the same grid")
-    threshold = float(np.log(2.0 / first.alpha))
-    low = _largest_excluded(first.log_below, second.log_above, threshold)
-    high = -_largest_excluded(second.log_below, first.log_above, threshold)
+    if first.alpha != second.alpha:
+        raise ValueError(f"both arms must carry the same alpha, not {first.alpha} and {second.alpha}")
+    threshold = float(np.log(1.0 / first.alpha))
+    first_cells, second_cells = _least_in_cells(first), _least_in_cells(second)
+    low = _excluded_up_to(first_cells, second_cells, threshold)
+    high = -_excluded_up_to(second_cells, first_cells, threshold)
     return Bounds(low=low, high=high)
 
 
 def paired_bounds(first: Sequence[float], second: Sequence[float], alpha: float) -> Bounds:
-    """Bounds on mean(second - first) for scores of the same requests, in the order of the pairs.
+    """Bounds on mean(second - first) for scores of the same requests, pair by pair.
 
     The differences lie in [-1, 1] and are watched as (1 + difference) / 2.
     """
@@ -155,34 +151,54 @@ def share_low(hits: int, total: int, alpha: float) -> float:
         mixture = special.betaln(hits + 1, misses + 1) + np.log(special.betaincc(hits + 1, misses + 1, shares))
     evidence = mixture - np.log1p(-shares) - hits * np.log(shares) - misses * np.log1p(-shares)
     excluded = evidence >= np.log(1.0 / alpha)
-    reached = int(np.argmin(excluded)) if not excluded.all() else shares.size
+    reached = shares.size if excluded.all() else int(np.argmin(excluded))
     return float(shares[reached - 1]) if reached else 0.0
 
 
-def _largest_excluded(first_below: Floats, second_above: Floats, threshold: float) -> float:
-    """The largest difference d, on the grid, such that every pair (m, m + d) has a joint log capital at the threshold.
+def _log_growth(values: Floats, means: Floats) -> Floats:
+    """How each bet that the mean is higher multiplies its capital, in logs. Shape: (values, fractions, means).
 
-    In a cell the sum is at least that of its worst corner, so nothing between the grid points is missed. The excluded
-    differences have no gaps, hence the bisection. -1 while there is none.
+    The bet f / m on a score x multiplies by 1 + (f / m)(x - m). At m = 0 any score above it proves m wrong.
     """
-    cells = first_below.size - 1
-    excluded, open_ = -cells, cells
-    while open_ - excluded > 1:
-        shift = (excluded + open_) // 2
-        start, stop = max(0, -shift), cells - max(0, shift)
-        joint = first_below[start:stop] + second_above[start + shift + 1 : stop + shift + 1]
-        if joint.min() >= threshold:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = np.where(values[:, None] == means, 1.0, values[:, None] / means)
+    growth: Floats = np.log1p(_FRACTIONS[:, None] * (ratios[:, None, :] - 1.0))
+    return growth
+
+
+def _mix(log_capitals: Floats) -> Floats:
+    """The log of the weighted sum over the fractions. Shape: (fractions, means) to (means,)."""
+    weighted = log_capitals + _LOG_WEIGHTS[:, None]
+    top = weighted.max(axis=0)
+    with np.errstate(invalid="ignore"):
+        mixed: Floats = np.where(np.isinf(top), top, top + np.log(np.exp(weighted - top).sum(axis=0)))
+    return mixed
+
+
+def _least_in_cells(sequence: BettingSequence) -> Floats:
+    """A floor for the log of the hedged capital in each cell: each gambler at the end where that one has least.
+
+    Shape: (cells,).
+    """
+    above, below = sequence.log_capitals()
+    floor: Floats = np.logaddexp(above[1:], below[:-1]) - np.log(2.0)
+    return floor
+
+
+def _excluded_up_to(first: Floats, second: Floats, threshold: float) -> float:
+    """The largest d, on the grid, such that no pair of means with second - first <= d is left. -1 while there is none.
+
+    Shapes: both (cells,).
+    """
+    cells = first.size
+    second_up_to = np.minimum.accumulate(second)
+    excluded, still_open = -cells, cells
+    while still_open - excluded > 1:
+        shift = (excluded + still_open) // 2
+        start = max(0, -shift)
+        reach = np.minimum(np.arange(start, cells) + shift, cells - 1)
+        if (first[start:] + second_up_to[reach]).min() >= threshold:
             excluded = shift
         else:
-            open_ = shift
+            still_open = shift
     return excluded / cells
-
-
-def _last(values: Floats, chosen: NDArray[np.bool_], *, default: float) -> float:
-    found = np.flatnonzero(chosen)
-    return float(values[found[-1]]) if found.size else default
-
-
-def _first(values: Floats, chosen: NDArray[np.bool_], *, default: float) -> float:
-    found = np.flatnonzero(chosen)
-    return float(values[found[0]]) if found.size else default

@@ -7,19 +7,18 @@ without it.
 import asyncio
 import logging
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 from modelyard.core.errors import ModelyardError
-from modelyard.ports.engine import Engine
+from modelyard.ports.engine import Connect
 from modelyard.ports.routes import RouteTable, Service
 from modelyard.project.model import Project
+from modelyard.workflows.engines import load_release
 from modelyard.workflows.ingest import Ingester
 from modelyard.workflows.rollouts import step_rollouts
 from modelyard.workflows.routes import build_services, publish
 from modelyard.workflows.tools import Tools
 
-Connect = Callable[[], Engine]
 log = logging.getLogger(__name__)
 
 
@@ -34,14 +33,16 @@ class Control:
         self._table_file = table_file
         self._ingester = Ingester(tools.records, journal)
         self._loaded: set[str] = set()
+        self._turn = threading.Lock()
 
     def tick(self) -> RouteTable:
         """Read what happened, decide, publish. Raises what a store or the engine raises; the next tick tries again."""
-        self._ingester.ingest_once()
-        step_rollouts(self._tools, self._project)
-        services = build_services(self._tools.records, self._project, self._engine_url)
-        self._load_adapters(services)
-        return publish(self._tools.records, services, self._table_file)
+        with self._turn:
+            self._ingester.ingest_once()
+            step_rollouts(self._tools, self._project)
+            services = build_services(self._tools.records, self._project, self._engine_url)
+            self._load_adapters(services)
+            return publish(self._tools.records, services, self._table_file)
 
     def run(self, stop: threading.Event, interval_s: float = 0.25) -> None:
         """Tick until `stop` is set, and once more to ingest the rest."""
@@ -70,9 +71,6 @@ class Control:
         engine = self._connect()
         try:
             for digest in digests:
-                release = self._tools.records.releases.get(digest)
-                if release.adapter:
-                    folder = self._tools.blobs.get_folder(release.adapter)
-                    await engine.load_adapter(release.engine_model, folder)
+                await load_release(self._tools, engine, self._tools.records.releases.get(digest))
         finally:
             await engine.close()

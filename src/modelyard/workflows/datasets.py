@@ -20,7 +20,7 @@ def prepare_dataset(tools: Tools, name: str, config: DatasetConfig, progress: Pr
             return tools.records.datasets.get(prepared.digest)
         except NotFound:
             blob = tools.blobs.put_folder(folder)
-    dataset = prepared.record(blob=blob, created_ms=now_ms())
+    dataset = prepared.dataset(blob=blob, created_ms=now_ms())
     tools.records.datasets.add(dataset)
     return dataset
 

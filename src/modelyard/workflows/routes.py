@@ -13,7 +13,7 @@ from modelyard.ports.records import Records
 from modelyard.ports.rollout import Rollout
 from modelyard.ports.routes import Price, RouteTable, Service, Variant, encode_route_table
 from modelyard.project.model import Project, ServiceConfig
-from modelyard.rollout.routing import next_table, settled_service, trial_service
+from modelyard.rollout.routing import next_table, trial_service
 
 
 def champion_of(records: Records, service: str) -> str:
@@ -65,7 +65,7 @@ def _build_service(records: Records, name: str, config: ServiceConfig, engine_ur
 
     service = Service(name=name, champion=variant(champion), body_policy=config.record)
     if rollouts[0].state != "running":
-        return settled_service(service, service.champion)
+        return service
     return trial_service(service, service.champion, variant(rollouts[0].challenger), rollouts[0])
 
 

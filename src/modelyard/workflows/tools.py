@@ -1,6 +1,6 @@
 """What every workflow works with: the stores and the places of one project, chosen by `app.py`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,11 @@ class Progress(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Tools:
-    """The outside world of one project. `actor` is who acts; relative paths in the project file start at `root`."""
+    """The outside world of one project.
+
+    `actor` is who acts; relative paths in the project file start at `root`; `bases` are the base models that ship with
+    Modelyard, by name.
+    """
 
     records: Records
     blobs: Blobs
@@ -30,6 +34,11 @@ class Tools:
     actor: str
     root: Path
     state: Path
+    bases: Mapping[str, Path]
+
+    def base_folder(self, base: str) -> Path:
+        """The folder of a base model: one that ships by its name, any other by its path."""
+        return self.bases.get(base) or (self.root / base)
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:

@@ -1,0 +1,1 @@
+"""The parts of `make_base.py`: corpus, tokenizer, pretraining, model card."""

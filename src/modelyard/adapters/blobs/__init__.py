@@ -1,0 +1,1 @@
+"""The blobs on fsspec: a folder here, an object store beyond. `store.FsspecBlobs` is the door."""

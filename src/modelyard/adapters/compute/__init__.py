@@ -1,0 +1,1 @@
+"""Where batch work runs: one file per kind of compute."""

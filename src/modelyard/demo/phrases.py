@@ -1,0 +1,372 @@
+"""What the customers of Harbour & Co, a shop that does not exist, write: phrases per intent, and the slots in them.
+
+`(a|b|)` stands for one of its alternatives, `{name}` for one entry of `SLOTS`. Knows nothing about how they are
+joined into messages.
+"""
+
+# ruff: noqa: E501 - a phrase stays on one line
+
+SLOTS: dict[str, str] = {
+    "item": (
+        "kettle|raincoat|desk lamp|wool blanket|pair of boots|backpack|coffee grinder|tent|yoga mat|bread knife|"
+        "winter jacket|picture frame|teapot|suitcase|garden hose|bike light|bookshelf|cushion set|frying pan|"
+        "pair of trousers|linen shirt|bath towel set|travel mug|toaster|headphones|rug|office chair|mirror|"
+        "sleeping bag|fishing rod|cardigan|clock radio|sandals|curtains|spice rack|umbrella|swimming goggles|lunch box"
+    ),
+    "wearable": (
+        "raincoat|boots|jacket|trousers|jeans|linen shirt|cardigan|sandals|trainers|dress|jumper|wool socks|"
+        "swimming shorts|hiking shoes|gloves|belt|pyjamas|fleece"
+    ),
+    "order": "HC-{d}{d}{d}{d}{d}{d}|HC{d}{d}{d}{d}{d}{d}|#{d}{d}{d}{d}{d}|no. {d}{d}{d}{d}{d}{d}|{d}{d}{d}{d}{d}{d}{d}",
+    "d": "0|1|2|3|4|5|6|7|8|9",
+    "ago": (
+        "yesterday|last week|two weeks ago|on Monday|three days ago|last Thursday|at the weekend|a month ago|"
+        "earlier today|on the {day}|about ten days ago|this morning|the other day|a fortnight ago|late last night"
+    ),
+    "day": "2nd|3rd|5th|8th|11th|14th|17th|20th|21st|23rd|28th|30th",
+    "percent": "10|12|15|20|25",
+    "month": "January|March|May|June|August|October|December",
+    "weekday": "Monday|Tuesday|Wednesday|Thursday|Friday|Saturday",
+    "wait": "a week|ten days|two weeks|nearly three weeks|over a month|five days|ages|12 days|more than a fortnight",
+    "money": "£{n}|{n} pounds|€{n}|{n} euros|£{n}.{d}{d}|{n}.{d}0",
+    "n": "12|15|18|24|29|35|42|49|60|75|89|110|135|160|8|7|20|50",
+    "city": "Leeds|Cardiff|York|Bristol|Glasgow|Dover|Bath|Hull|Oxford|Derby|Perth|Exeter|Norwich|Swansea|Truro",
+    "street": "{n} Mill Lane|{n} Station Road|{n} Quay Street|{n} Park View|flat {d}, {n} High Street|{n} Chapel Hill",
+    "country": (
+        "Norway|France|Japan|Canada|Ireland|Spain|Malta|Australia|Brazil|Poland|the US|Germany|Iceland|Portugal|"
+        "Switzerland|Singapore|the Netherlands|Greece"
+    ),
+    "size": "S|M|L|XL|10|12|38|40|42|43|a small|a medium|a large|one size up|one size down",
+    "colour": "blue|green|black|grey|red|mustard|navy|white|cream|brown|yellow",
+    "relative": "sister|mum|dad|brother|wife|husband|neighbour|flatmate|son|daughter|aunt|colleague",
+    "code": "HARBOUR{n}|WELCOME{n}|SPRING{n}|SAIL{n}|TENOFF|FRIEND{n}|ANCHOR{n}",
+    "pay": "card|Visa|Mastercard|PayPal|debit card|credit card|Apple Pay|bank",
+    "carrier": "courier|driver|postman|delivery man|delivery company|carrier",
+}
+
+INTENTS: dict[str, tuple[str, ...]] = {
+    "track_parcel": (
+        "where is my (order|parcel|package|{item}) (now|right now|at the moment|)?",
+        "(can|could) you tell me where my (order|parcel|{item}) is?",
+        "(how|where) (can|do) I (track|follow) (my order|my parcel|the parcel with my {item}|order {order})?",
+        "I need (the|a) tracking (number|link) for (order {order}|my {item}|my order)",
+        "the tracking (page|link) (shows nothing|says no information|has not moved), where is (it|my parcel) (now|)?",
+        "has my {item} (left your warehouse|been shipped|been sent out|been dispatched) yet?",
+        "(any|is there any) news (on|about) the whereabouts of (order {order}|my {item})?",
+        "please send me the tracking (details|code|info) for the {item} I (bought|ordered) {ago}",
+        "which (town|depot|warehouse) is my parcel in (now|)?",
+        "I would like to (see|know) how far my (delivery|parcel|{item}) has got",
+        "what is the (shipping status|delivery status) of (order {order}|my {item})?",
+        "is my (parcel|{item}) on (its|the) way (already|yet|)?",
+    ),
+    "delivery_late": (
+        "my {item} (should have come|was due|was supposed to arrive) {ago} and (still nothing|it is not here)",
+        "I have (now|) been waiting {wait} for (my order|my {item}|this delivery)",
+        "the delivery is (late|overdue|way past the date you gave me)",
+        "why is (order {order}|my {item}|my delivery) taking so long?",
+        "you promised (delivery|my {item}) (by|for) {weekday} and that (has come and gone|did not happen)",
+        "it has been {wait} and (my order|the {item}) (still has not|hasn't) (come|arrived|turned up)",
+        "how much longer (do I have to|must I|will I) wait for (the {item}|my parcel)?",
+        "your (site|e-mail) said next day delivery, I ordered {ago} and I am still waiting",
+        "the (parcel|{item}) keeps being delayed, (this is|now) the third new date",
+        "(delayed again|late again)! when will (order {order}|my {item}) finally (come|get here)?",
+        "{wait} for a {item} is (too long|ridiculous), hurry up",
+    ),
+    "parcel_missing": (
+        "(tracking|the app|the website) says delivered but (I have nothing|there is no parcel|I never got it)",
+        "my {item} is marked as delivered {ago} but (it is not here|I did not receive anything)",
+        "the {carrier} (claims|says) he left it (with a neighbour|at the door|in the porch), there is nothing there",
+        "someone (else signed|signed) for my (parcel|{item}), it was not me",
+        "I think my (parcel|{item}) (was stolen|got lost|has gone missing) (from the doorstep|in the post|)",
+        "proof of delivery shows (a door that is not mine|another house), (where is my {item}|I have no parcel)",
+        "the parcel is lost, (the {carrier} admitted it|the {carrier} cannot find it)",
+        "order {order} (shows|reads) as handed over, yet none of us at home (has|have) it",
+        "only one of the two boxes (came|arrived), the one with the {item} never did",
+        "it was (supposedly|apparently) put in my letter box, a {item} does not even fit in there",
+        "(nobody|none of the neighbours) has (the|my) parcel that you say was delivered",
+    ),
+    "change_delivery_address": (
+        "(can|could) you (send|deliver) (it|my order|the {item}) to (a different|another) address (instead|)?",
+        "I (moved|have moved|am moving) (house|to {city}), please (change|update) where (order {order}|my {item}) goes",
+        "I (typed|put|gave) the wrong (street|postcode|house number) (on|for) (my order|order {order})",
+        "please deliver (order {order}|my {item}) to {street}, {city} (instead|)",
+        "(how|where) do I (change|correct|edit) the (shipping|delivery) address (of|for) (my order|order {order})?",
+        "the address on my order is (my old one|out of date|wrong), the new one is {street}, {city}",
+        "could (the parcel|my {item}) go to my (office|work|{relative}) instead of (home|my flat)?",
+        "I won't be at home, (redirect|send) the parcel to my {relative} in {city}",
+        "I forgot the flat number, it should (say|read) {street}",
+        "wrong postcode on order {order}, (fix it|can this be fixed) before it (ships|leaves)",
+        "I need the {item} sent to {city}, not {city}",
+    ),
+    "delivery_cost": (
+        "how much (is|do you charge for) (shipping|delivery|postage) (to {city}|for a {item}|)?",
+        "(is|do you offer) (delivery|shipping) free (over|above) (a certain amount|{money})?",
+        "what (does|would) (express|next day|standard|weekend) delivery (cost|come to)?",
+        "why (is|am I paying) {money} (for|in) (postage|shipping) on a {item}?",
+        "(what are|list me) your (delivery|shipping) (fees|charges|prices|rates)",
+        "do I (have to|need to) pay (shipping|postage) (if|when) I (buy|order) two {item}s?",
+        "from what (amount|basket total) is delivery free?",
+        "is there (a|an) (extra charge|surcharge|fee) for (heavy|big|large) things (like|such as) a {item}?",
+        "what is the price difference between express and standard (delivery|shipping)?",
+        "the (basket|checkout) adds {money} for delivery, is that (right|normal)?",
+        "cheapest way to (get|have) a {item} (posted|delivered|shipped)?",
+    ),
+    "ship_abroad": (
+        "do you (ship|deliver|send|post) to {country}?",
+        "(can|could) I (order|buy) a {item} (from|in) {country}?",
+        "I live in {country}, (is it possible to order|can you send me a {item}|do you deliver here)?",
+        "is international (shipping|delivery) (available|possible)?",
+        "which countries do you (deliver|ship|send) to?",
+        "my {relative} lives in {country}, can you (send|post) the {item} there?",
+        "will I have to pay (customs|import duty|import tax) (in|for) {country}?",
+        "your checkout does not (list|offer|know) {country} (as a country|), (do you not ship there|can I order)?",
+        "(I am|we are) (moving|travelling) to {country}, (would|do) you deliver overseas?",
+        "(how does|does) (overseas|foreign|worldwide) delivery work (for {country}|)?",
+        "I want a {item} (sent|shipped) abroad, to {country}",
+    ),
+    "cancel_purchase": (
+        "(please|I want to|I need to) cancel (my order|order {order}|the {item} I ordered {ago})",
+        "(can|could) I (still|) cancel (it|my order|order {order}) (before it ships|)?",
+        "I (do not|don't|no longer) (want|need) the {item} (any more|), (call it off|stop the order|please cancel)",
+        "I ordered (by mistake|by accident|twice by mistake), please (stop|cancel) (it|one of them|the order)",
+        "how do I cancel (an|my) order?",
+        "changed my mind about the {item}, (don't send it|please do not ship it|cancel please)",
+        "stop order {order} (before it goes out|right away|immediately), (thanks|I found one elsewhere)",
+        "my {relative} already (bought|ordered) a {item}, so (drop|cancel) (mine|my order)",
+        "there is no cancel button (on|for) order {order}, (do it for me|can you do it)",
+        "I would like to (withdraw from|call off) the purchase I made {ago}",
+        "don't ship (it|the {item}), I pressed (buy|order) too (fast|early)",
+    ),
+    "edit_order": (
+        "(can|could) I add (a|another) {item} to (my order|order {order})?",
+        "(please|I want to) (swap|change) the {item} (for|to) a {item} in (my order|order {order}) (before it ships|)",
+        "I (chose|picked|ticked) the wrong (colour|number|quantity), (it should be {colour}|make it two), not shipped yet",
+        "please (take|remove) the {item} (out of|from) (order {order}|my order) but (keep|send) the rest",
+        "I (need|want) (two|three) of the {item} instead of one in (my|the) (open|current) order",
+        "can you make (it|the {item}) {colour} instead of {colour}, I (only just|just) ordered (it|)",
+        "is it too late to (change|edit) what is in order {order}?",
+        "forgot to (put|add) the {item} (in|to my basket), can it go in the same (order|box)?",
+        "how do I (modify|amend|edit) an order I (have already|already) placed?",
+        "(add|include) gift wrapping (to|for) (order {order}|the {item}) please",
+        "update the quantity (on|of) order {order} (to|from one to) (two|three|four)",
+    ),
+    "return_item": (
+        "how (do|can) I (return|send back) (a|the|my) {item}?",
+        "I (want|would like|need) to (return|send back) the {item} (I bought {ago}|it is not what I expected|)",
+        "(where|how) do I (get|print) a return(s|) label (for order {order}|)?",
+        "the {item} is not for me, (can|may) I (bring|send) it back?",
+        "how (many days|long) do I have to (return something|send a {item} back)?",
+        "what is your return(s|) policy (for|on) (a {item}|sale items|opened goods)?",
+        "can I (return|take) (a|the) {item} (to|in) (your shop|the store) in {city}?",
+        "does it cost anything to send (a {item}|something) back?",
+        "I have (opened|used) the {item} once, will you still take it back?",
+        "which address do I (post|send) (my return|the {item}) to?",
+        "please (arrange|book) a (pick-up|collection) for the {item} I (don't want|am giving back)",
+        "no return slip in the box with my {item}",
+    ),
+    "refund_status": (
+        "(when|how soon) (will|do) I get my (money|{money}) back?",
+        "I (returned|sent back) the {item} {ago}, (where is|I am still waiting for) (my refund|the money)",
+        "has my refund (for order {order}|for the {item}|) been (processed|issued|paid|sent) (yet|)?",
+        "still no refund (after {wait}|for the {item}|on my {pay})",
+        "you (got|received) my return {ago} but (the money has not arrived|nothing is back on my {pay})",
+        "how long (does|do) (a refund|refunds) take (to show on my {pay}|)?",
+        "(your e-mail said|I was told) I would be refunded {money}, it never (came|arrived)",
+        "I only got (part|half) of (my refund|the {money}) back, when is the rest coming?",
+        "what is (the status of|happening with) my refund (for order {order}|)?",
+        "to which (card|account) (did|will) you (send|pay) (the|my) refund?",
+        "refund for the cancelled {item} (is missing|has not shown up|not here)",
+    ),
+    "exchange_size": (
+        "the {wearable} (is|are) too (small|big|tight|long|short|loose), can I (get|have) {size} instead?",
+        "can I (swap|exchange) (my|the) {wearable} for (another|a bigger|a smaller) size?",
+        "I (need|want) the {wearable} in {size}, (the one I have|this one) (does not|doesn't) fit",
+        "how (do|can) I exchange (my|the) {wearable} for (size|) {size}?",
+        "{wearable} (arrived|came) and (don't fit|does not fit me), please send {size}",
+        "I got {size} but should have (taken|ordered) {size}, can we swap the {wearable}?",
+        "is a size exchange free (for|on) the {wearable}?",
+        "the {wearable} (run|runs) (large|small), I'd like to change (it|them) for {size}",
+        "same {wearable} but {size} please, (I will post these back|what do I do with the old one)?",
+        "wrong size (of|for) my {relative}, (could you|please) exchange the {wearable} (for|to) {size}",
+    ),
+    "item_damaged": (
+        "(my|the) {item} (arrived|came|turned up) (broken|smashed|cracked|scratched|dented|torn|in pieces)",
+        "the (box|parcel|package) was (crushed|wet|ripped open) and the {item} (inside|) is (broken|ruined|damaged)",
+        "there is a (crack|dent|tear|hole|stain|scratch) (in|on) the {item} (I just unpacked|that came today|)",
+        "I (opened|unpacked) the parcel and the {item} (was|is) (damaged|in two parts|full of cracks)",
+        "the {carrier} (dropped|threw) my parcel and now the {item} is (bent|broken)",
+        "damaged on arrival: {item}, (I have photos|see pictures|what now)",
+        "broken glass everywhere when I (opened|unpacked) the {item}",
+        "the {item} from order {order} got damaged (in transit|on the way|in the post)",
+        "the {colour} paint on my brand new {item} is (chipped|scratched) straight out of the box",
+        "what do I do with a {item} that arrived (shattered|broken|split)?",
+    ),
+    "wrong_item": (
+        "I ordered a {item} (and|but) (got|received|you sent) a {item}",
+        "you (sent|delivered) (me|) the wrong (thing|item|product|{item})",
+        "this is not what I ordered, there is a {item} in the box (instead of a {item}|)",
+        "(my|the) {item} is {colour}, I (asked for|ordered|paid for) {colour}",
+        "the parcel (contains|had) (someone else's order|things I never ordered|a stranger's {item})",
+        "(got|received) (size {size}|the {colour} one) but my order (says|was for) (something else|{colour})",
+        "order {order} says {item}, the box says {item}, (you mixed them up|somebody mixed up the labels)",
+        "why did I get a {item}? I never (bought|ordered) (one|that)",
+        "you must have (swapped|mixed up) my parcel with another customer's",
+        "incorrect (product|article) in (order {order}|my delivery), expected a {item}",
+    ),
+    "warranty_claim": (
+        "(my|the) {item} (stopped working|broke|fell apart|gave up) after (two|three|six|ten) (weeks|months)",
+        "is (my|the) {item} still under (warranty|guarantee)?",
+        "I want to (claim|use) the (guarantee|warranty) (on|for) (a|my) {item} (bought last year|)",
+        "how long is the (warranty|guarantee) (on|for) (a|the) {item}?",
+        "the (handle|zip|switch|seam|lid|hinge) of my {item} (came off|broke) (after a few uses|in normal use)",
+        "can you repair (my|a) {item}? I have (had it|used it) for (eight|ten|five) months",
+        "the {item} no longer (works|switches on|closes), I (have|kept) the receipt from last (year|summer|spring)",
+        "worn out (already|) after one season: my {item}, (is that covered|does the warranty cover it)?",
+        "do you (have|sell|send) spare parts for (a|the) {item} that failed within the guarantee?",
+        "a {item} should last longer than (half a year|four months), I expect (a repair|you to fix it)",
+    ),
+    "stock_check": (
+        "(is the {item} (back|) in stock (again|yet|)|will the {item} be (back|) in stock (again|soon|))?",
+        "when (will|do) you (have|get) (more of|) the {item} (in {colour}|again|)?",
+        "do you (still|) (have|sell) (the|a) {colour} {item}?",
+        "the {item} is sold out, (will it come back|when is it back|are more coming)?",
+        "how many of the {item} do you have (left|in the warehouse)?",
+        "is the {wearable} available in {size}?",
+        "can I (reserve|pre-order) (a|the) {item} that is (out of stock|sold out)?",
+        "(tell me|let me know|e-mail me) when the {colour} {item} is (available|back)",
+        "do you have the {item} in your {city} (shop|store)?",
+        "your (site|website) says zero left of the {colour} {item}, (is that right|more on the way)?",
+        "any {item}s left (in {colour}|before {weekday}|)?",
+    ),
+    "payment_failed": (
+        "my (payment|{pay}) (was declined|was refused|does not go through|keeps failing) (at checkout|)",
+        "(I can't|I cannot|unable to) pay (with|by) (my {pay}|{pay})",
+        "the checkout (gives|shows) an error (when|after) I (enter|type in) my {pay} (details|number|)",
+        "why (is|was) my {pay} (rejected|declined|not accepted)? there is (enough|plenty of) money",
+        "the (payment page|checkout) (hangs|freezes|goes blank|times out) when I (try to pay|press pay)",
+        "I tried to (buy|order) a {item} (three times|twice|all evening) and the payment (fails|won't work)",
+        "which (ways to pay|payment methods) do you take? my {pay} is not (accepted|working)",
+        "the bank (code|confirmation) never (arrives|comes), so I can't (finish|complete) paying for my {item}",
+        "transaction (failed|refused) for the {item}, (try again later it says|what is wrong)",
+        "your shop won't (take|accept) my {pay}",
+    ),
+    "charged_twice": (
+        "(I was|I have been|you) charged (me|) twice (for|on) (order {order}|the {item}|one {item})",
+        "there are two (payments|charges|debits) of {money} on my {pay} (statement|), I only (bought|ordered) one {item}",
+        "you took {money} (two times|twice|double) (from my {pay}|)",
+        "why (do I see|is there) a (second|duplicate|double) (charge|payment) (of {money}|for order {order}|)?",
+        "my {pay} was (billed|debited) again {ago} for an order I (already|had already) paid",
+        "double (billing|payment|charge) on order {order}, (fix this|please give back one)",
+        "I paid {money} but my {pay} (shows|says) it went out two times",
+        "the same {money} (left|came off) my account on {weekday} and again on {weekday}",
+        "one {item}, two payments. please (sort it out|return the extra {money})",
+        "I pressed pay once and got (billed|charged) for it two times",
+    ),
+    "invoice_copy": (
+        "(can|could) (you send me|I get|I have) (an|the|a copy of the) (invoice|receipt|bill) (for order {order}|)?",
+        "I need (an invoice|a receipt|a VAT invoice) for (my {item}|order {order}|my tax return|my company)",
+        "(where|how) (can|do) I (find|download|print) (my|the) (invoice|receipt) (for order {order}|)?",
+        "I never (got|received) (a receipt|an invoice|any paperwork) (for|with) (my {item}|order {order})",
+        "please put (my company name|our VAT number|the firm's name) on the invoice (for order {order}|)",
+        "my (boss|accountant|employer) (wants|needs) the (bill|invoice|receipt) for the {item} I bought {ago}",
+        "lost the receipt (for|of) my {item}, (can you|please) (resend|e-mail) it",
+        "the invoice (has|shows) the wrong (name|address|VAT rate), I need a corrected one",
+        "PDF of the bill for order {order} please",
+        "a proof of purchase for (the {item}|order {order}) for my (insurance|expenses) please",
+    ),
+    "voucher_problem": (
+        "(my|the) (voucher|discount code|promo code|coupon) {code} (does not|doesn't|won't) work",
+        "the code {code} is (rejected|invalid|not accepted|expired), (why|it came in your newsletter)",
+        "I forgot to (enter|use) (my|the) (voucher|code) {code}, can you (still|) (take it off|apply it)?",
+        "(where|how) do I (enter|type|use) (a|my) (discount|promo|voucher) code (at checkout|)?",
+        "the (newsletter|leaflet) (promised|said) {percent}% off, (the basket shows full price|no discount is taken off)",
+        "can I (use|combine) two (codes|vouchers|coupons) (in one order|together|)?",
+        "{code} takes nothing off my {item}, (says not valid|is it not valid on sale goods)?",
+        "it says the coupon was already used, (I never used it|that is not true)",
+        "why did the {percent}% (discount|reduction) not (apply|come off) on my {item}?",
+        "does {code} (also|) (work|count) (for|on) (a|the) {item}?",
+    ),
+    "gift_card_balance": (
+        "how much (is|money is|do I have) (left|still) on my gift card?",
+        "(where|how) (can|do) I check (the|my) (gift card|gift card's) (balance|value)?",
+        "I (got a gift card|have a gift card) from my {relative}, (what is it worth|what is on it)?",
+        "does (my|a) gift card (expire|run out|have an end date)?",
+        "what (remains|is left) of the {money} (on|of) my gift card after (buying|I bought) the {item}?",
+        "my gift card (shows zero|says empty) but it should have {money} (on it|left)",
+        "can I see what I (spent|have spent) from my gift card (so far|)?",
+        "I bought a {item} with (part of|some of) a gift card, how much is still on it?",
+        "balance of gift card (ending|number ending) {d}{d}{d}{d} (please|)?",
+        "is there still (credit|money) on the gift card from my {relative}?",
+    ),
+    "login_trouble": (
+        "I (can't|cannot|am unable to) (log in|sign in|get into my account)",
+        "the password reset (e-mail|mail|link) (never comes|does not arrive|doesn't work|has expired)",
+        "I (forgot|have forgotten|lost) my password (and the reset fails|, what now|, can you help)",
+        "my account is (locked|blocked) (after too many tries|since {weekday}|)",
+        "it (says|keeps saying) wrong password (but|although) (it is right|I just changed it)",
+        "your (app|site) (logs|throws) me out (every time|again and again|after a minute)",
+        "the login (code|page|button) (never comes|does nothing|shows an error)",
+        "how do I (reset|recover|get back) (my password|access to my account)?",
+        "I no longer have the e-mail address I signed up with and (can't get in|cannot sign in)",
+        "can't open my (account|profile) to see order {order}, (it rejects my password|login fails)",
+    ),
+    "delete_account": (
+        "(please|I want to|I would like to) (delete|close|remove) my (account|customer account|profile)",
+        "how (do|can) I (close|delete|get rid of) my account (with you|for good|)?",
+        "(erase|delete|wipe) (all|) (my data|my personal data|everything you hold about me)",
+        "I (no longer|won't) shop (with you|here), (remove|take) me (from|out of) your (system|database|records)",
+        "under (GDPR|data protection law) I ask you to (erase|delete) (my|all my) data",
+        "there is no (button|option|way) to (delete|close) my account (in the app|on the site|)",
+        "(shut|shut down|close) my account, I (don't|do not) want to be a customer (any more|)",
+        "I have two accounts, please (remove|delete) (one|the old one)",
+        "deactivate my (profile|login) permanently (please|)",
+        "what happens to my old orders if I (close|delete) my account?",
+    ),
+    "loyalty_points": (
+        "(how many|what) (loyalty|bonus|anchor) points do I have?",
+        "I (did not|didn't|never) (get|receive) (my|any) points for (order {order}|the {item})",
+        "(how|where) (do|can) I (use|spend|redeem) my (loyalty|bonus|) points?",
+        "my points (disappeared|are gone|have expired|dropped to zero)",
+        "what are {n}{n} points worth (in money|)?",
+        "(can|could) you (add|credit) the points (from|for) (order {order}|my {item}) (afterwards|)?",
+        "do points (expire|run out) (after a year|)?",
+        "how do I (join|sign up for) (the|your) (loyalty programme|points scheme|club)?",
+        "can I pay for (a|my) {item} with points?",
+        "why does my club card (show|have) fewer points than (last month|in {month}|before)?",
+        "do I (get|earn|collect) points (on|for) (a {item} in the sale|gift cards|shipping costs)?",
+    ),
+    "speak_to_human": (
+        "(can|could) I (speak|talk) (to|with) (a real person|a human|someone|an agent)?",
+        "(let me|I want to|I need to) (talk|speak) to (someone|a person|your staff|a manager) (about my {item}|)",
+        "(stop|enough with) the (bot|automatic answers), (give me|I want) a (human|person)",
+        "what is (your|the) (phone number|number for customer service)?",
+        "please (call|ring) me (back|) (about order {order}|on {weekday}|)",
+        "is (anybody|anyone|someone) (there|real|actually reading this)?",
+        "(put me through|connect me|transfer me) to (an agent|a colleague|customer service|your supervisor)",
+        "when (is|are) your (hotline|phone line|customer service) (open|staffed)?",
+        "I don't want (to chat with a machine|canned answers), (get me|who is) the person in charge",
+        "how can I reach (a member of staff|somebody) (by phone|in person|)?",
+    ),
+}
+
+OPENINGS = (
+    "Hi,|Hello,|Hello there,|Hi there,|Good morning,|Good evening,|Hey,|Dear team,|Dear Harbour & Co,|Hiya,|Hi team,|"
+    "Sorry to bother you,|Quick question:|Hello again,|To whom it may concern,|Hi Harbour,|Good afternoon.|"
+    "Me again.|Question:|One more thing:|Afternoon,|Help!|Excuse me,"
+)
+
+CONTEXTS = (
+    "I ordered a {item} {ago}.|I have been a customer since 20{percent}.|My order number is {order}.|Order {order}.|"
+    "I bought a {item} from you {ago}.|It is about order {order}.|My {relative} gave me a {item} from your shop.|"
+    "I wrote to you {ago} already.|This is about the {item}.|I use your app.|I paid {money} by {pay}.|"
+    "We live in {city}.|It is a present for my {relative}.|I got the {item} in the sale.|I am writing from {city}.|"
+    "My parcel came {ago}.|I was in your {city} shop {ago}.|I have a question about my {item}.|Ref {order}."
+)
+
+CLOSINGS = (
+    "Thanks|Thank you|Thanks in advance|Many thanks|Cheers|Please help|Please advise|Kind regards|Best wishes|"
+    "Hope you can help|Let me know|I need it by {weekday}|It is urgent|No rush|Please answer soon|Thanks a lot|"
+    "It is for my {relative}|Waiting for your reply|That would be great|Regards, a loyal customer|ta|"
+    "I like your shop otherwise|Not happy|This is my second message|Sent from my phone|Order {order}|"
+    "I am rather annoyed|The {item} is lovely by the way|Thank you for your time"
+)

@@ -1,0 +1,1 @@
+"""Evaluation: a Release and a suite in, a Report out."""

@@ -1,0 +1,1 @@
+"""Training: a Recipe and a Dataset in, weights and their metrics out."""

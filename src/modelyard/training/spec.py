@@ -1,0 +1,49 @@
+"""What a training process is given, and what it hands back."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from modelyard.core.errors import Corrupt, NotFound
+from modelyard.ports.engine import Capabilities
+from modelyard.training.preflight import Finding
+
+ADAPTER = "adapter"
+RESULT = "metrics.json"
+
+
+class TrainingSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """One training job. All paths are absolute; `output` is a folder that appears whole when the job ends well.
+
+    `recipe` is a validated Recipe as JSON, `train` and `validation` are files of examples, one JSON object a line.
+    """
+
+    recipe: dict[str, Any]
+    base_folder: str
+    train: str
+    validation: str = ""
+    output: str
+    engine: Capabilities | None = None
+
+
+class TrainingResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of it, as it lies in `metrics.json` beside the folder `adapter`.
+
+    `precision` is the number format of the frozen base. Metrics: losses in nats a token, times in seconds.
+    """
+
+    precision: str
+    metrics: dict[str, float]
+    findings: tuple[Finding, ...]
+
+
+def read_result(output: Path) -> TrainingResult:
+    """The result of a finished job. Raises: NotFound, Corrupt."""
+    path = output / RESULT
+    if not path.is_file():
+        raise NotFound(f"{output} holds no finished training", expected=RESULT)
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=TrainingResult)
+    except msgspec.MsgspecError as error:
+        raise Corrupt(f"{path} is not a training result: {error}") from error

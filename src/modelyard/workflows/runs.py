@@ -1,0 +1,145 @@
+"""A Recipe and a Dataset in, a recorded Run with its adapter out."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from modelyard.core.clock import now_ms
+from modelyard.core.errors import JobFailed, ModelyardError, NotFound, error_from_dict
+from modelyard.core.money import seconds_cost
+from modelyard.ports.dataset import Dataset
+from modelyard.ports.engine import Capabilities
+from modelyard.ports.run import Run
+from modelyard.training.examples import write_examples
+from modelyard.training.lineage import capture_lineage, describe_base
+from modelyard.training.recipe import Recipe
+from modelyard.training.spec import ADAPTER, TrainingResult, TrainingSpec, read_result
+from modelyard.workflows.datasets import examples_of
+from modelyard.workflows.tools import Progress, Tools, silent
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingTerms:
+    """What training must heed: the engine that will serve its adapter, and what an hour of the device costs."""
+
+    engine: Capabilities
+    nanousd_per_hour: int
+
+
+def train_run(
+    tools: Tools,
+    run_id: str,
+    name: str,
+    recipe: Recipe,
+    dataset: Dataset,
+    terms: TrainingTerms,
+    progress: Progress = silent,
+) -> Run:
+    """Train in a process of its own, store the adapter, record the run.
+
+    A run that was killed is trained anew under its old id; one that has finished is returned as it is.
+    """
+    if done := _finished(tools, run_id):
+        return done
+    run = _begin(tools, run_id, name, recipe, dataset)
+    try:
+        with tools.scratch() as folder:
+            result = _train(tools, folder, run, recipe, dataset, terms, progress)
+            adapter = tools.blobs.put_folder(folder / "output" / ADAPTER)
+            tools.tracker.log_folder(run.tracking_id, folder / "output" / ADAPTER, ADAPTER)
+    except ModelyardError as error:
+        tools.tracker.finish(run.tracking_id, failed=True)
+        tools.records.runs.put(msgspec.structs.replace(run, state="failed", finished_ms=now_ms(), error=str(error)))
+        raise
+    return _finish(tools, run, result, adapter, terms)
+
+
+def _finished(tools: Tools, run_id: str) -> Run | None:
+    try:
+        run = tools.records.runs.get(run_id)
+    except NotFound:
+        return None
+    return run if run.state == "finished" else None
+
+
+def _begin(tools: Tools, run_id: str, name: str, recipe: Recipe, dataset: Dataset) -> Run:
+    base = describe_base(tools.base_folder(recipe.base), Path(recipe.base).name)
+    lineage = capture_lineage(tools.root, dataset_digest=dataset.digest, base=base, seed=recipe.seed)
+    settings = recipe.model_dump(mode="json")
+    tracking_id = tools.tracker.start(run_id, name, settings, {"modelyard.dataset": dataset.ref})
+    tools.tracker.log_dataset(tracking_id, dataset.name, dataset.digest, dataset.sources[0].path)
+    run = Run(
+        id=run_id,
+        name=name,
+        state="running",
+        owner=tools.actor,
+        recipe=settings,
+        recipe_digest=recipe.digest,
+        lineage=lineage,
+        started_ms=now_ms(),
+        tracking_id=tracking_id,
+    )
+    tools.records.runs.put(run)
+    return run
+
+
+def _train(
+    tools: Tools,
+    folder: Path,
+    run: Run,
+    recipe: Recipe,
+    dataset: Dataset,
+    terms: TrainingTerms,
+    progress: Progress,
+) -> TrainingResult:
+    for split in ("train", "validation"):
+        write_examples(folder / split, examples_of(tools, dataset, split))
+    spec = TrainingSpec(
+        recipe=run.recipe,
+        base_folder=str(tools.base_folder(recipe.base).resolve()),
+        train=str(folder / "train"),
+        validation=str(folder / "validation"),
+        output=str(folder / "output"),
+        engine=terms.engine,
+    )
+    (folder / "spec.json").write_bytes(msgspec.json.encode(spec))
+
+    failure: list[ModelyardError] = []
+
+    def hear(event: Mapping[str, Any]) -> None:
+        if event["event"] == "failed":
+            failure.append(error_from_dict(event["error"]))
+        if event["event"] == "progress":
+            curves = {name: float(event[name]) for name in ("loss", "tokens_per_second") if name in event}
+            tools.tracker.log_metrics(run.tracking_id, curves, int(event["step"]))
+            progress(event["step"], event["steps"], f"loss {event['loss']:.3f}")
+
+    command = [sys.executable, "-m", "modelyard.training.worker", str(folder / "spec.json")]
+    try:
+        tools.compute.run(command, env={}, progress=hear)
+    except JobFailed:
+        if failure:
+            raise failure[0] from None
+        raise
+    return read_result(folder / "output")
+
+
+def _finish(tools: Tools, run: Run, result: TrainingResult, adapter: str, terms: TrainingTerms) -> Run:
+    seconds = result.metrics["train_seconds"]
+    tools.tracker.log_metrics(run.tracking_id, result.metrics, int(result.metrics.get("steps", 0)))
+    tools.tracker.finish(run.tracking_id)
+    finished = msgspec.structs.replace(
+        run,
+        state="finished",
+        finished_ms=now_ms(),
+        train_seconds=seconds,
+        metrics=result.metrics,
+        artifacts={ADAPTER: adapter},
+        cost_nanousd=seconds_cost(seconds, terms.nanousd_per_hour),
+    )
+    tools.records.runs.put(finished)
+    return finished

@@ -1,0 +1,226 @@
+"""The preparation as a whole: nothing lost, nothing moved, the same bytes every time, and clear refusals."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from modelyard.core.digests import digest_file, digest_folder
+from modelyard.core.errors import DataInvalid, NotFound
+from modelyard.datasets.config import DatasetConfig
+from modelyard.datasets.preparation import STEPS, Prepared, prepare, read_split
+from modelyard.datasets.splits import SPLITS, split_key, split_of
+from modelyard.demo.messages import generate_messages, write_messy
+from modelyard.ports.dataset import Example, Message
+from tests.datasets.messages import labelled, prepare_file, quarantine, text_in, write_rows
+
+ALL_SPLITS = {"train": 0.8, "validation": 0.1, "test": 0.1}
+ANCHORS = labelled(*((text_in(split, number), "anchor") for split in SPLITS for number in range(3)))
+
+
+def texts_by_split(out: Path) -> dict[str, str]:
+    return {row.prompt[0].content: split for split in SPLITS for row in read_split(out, split)}
+
+
+@pytest.fixture(scope="module")
+def messy(tmp_path_factory: pytest.TempPathFactory) -> tuple[Prepared, Path, Path]:
+    path = tmp_path_factory.mktemp("messy") / "messages.jsonl"
+    write_messy(path, seed=3, num_rows=1500)
+    return *prepare_file(path, answer="{intent}", id="id", splits=ALL_SPLITS), path
+
+
+def test_rows_are_chat_messages_that_know_their_place(tmp_path: Path) -> None:
+    rows = [{"id": "m-1", "text": "Where is it?", "label": "track"}]
+    prepared, out = prepare_file(write_rows(tmp_path / "rows.jsonl", rows), prompt="Q: {text}", id="id")
+    messages = (Message(role="user", content="Q: Where is it?"), Message(role="assistant", content="track"))
+    assert read_split(out, "train") == [Example(id="m-1", messages=messages, source="rows.jsonl", line=1)]
+    assert read_split(out, "test") == []
+    dataset = prepared.dataset(blob="sha256:0", created_ms=1)
+    assert (dataset.rows, dataset.sources[0].digest) == (
+        {"train": 1, "validation": 0, "test": 0},
+        digest_file(tmp_path / "rows.jsonl"),
+    )
+    with pytest.raises(NotFound, match="no split 'dev'"):
+        read_split(out, "dev")
+
+
+def test_no_row_is_lost_at_any_step(messy: tuple[Prepared, Path, Path]) -> None:
+    prepared, out, path = messy
+    assert [count["step"] for count in prepared.steps] == list(STEPS)
+    rows = len(path.read_text("utf-8").splitlines())
+    for count in prepared.steps:
+        assert count["rows_in"] == rows == count["rows_out"] + count["dropped"]
+        assert sum(count["causes"].values()) == count["dropped"]
+        assert len(count["examples"]) == min(10, count["dropped"])
+        rows = count["rows_out"]
+    assert sum(prepared.rows.values()) == rows
+    lines = [row.line for split in SPLITS for row in read_split(out, split)]
+    lines += [row["line"] for row in quarantine(out)]
+    assert sorted(lines) == list(range(1, 1501))
+
+
+def test_quarantine_says_what_the_counts_say(messy: tuple[Prepared, Path, Path]) -> None:
+    prepared, out, _ = messy
+    rows = quarantine(out)
+    assert {(*row,) for row in rows} == {("line", "raw", "reason", "source", "step")}
+    for count in prepared.steps:
+        assert len([row for row in rows if row["step"] == count["step"]]) == count["dropped"]
+
+
+def test_ids_are_unique(messy: tuple[Prepared, Path, Path]) -> None:
+    _, out, _ = messy
+    ids = [row.id for split in SPLITS for row in read_split(out, split)]
+    assert len(set(ids)) == len(ids)
+
+
+def test_every_kept_row_is_in_the_split_of_its_own_unmasked_text(messy: tuple[Prepared, Path, Path]) -> None:
+    _, out, path = messy
+    lines = path.read_text("utf-8").splitlines()
+    for split in SPLITS:
+        for row in read_split(out, split):
+            text = json.loads(lines[row.line - 1])["text"]
+            if row.prompt[0].content == text:
+                assert split_of(split_key(text)) == split
+
+
+SCRIPT = """
+import json, sys
+from pathlib import Path
+import polars
+from modelyard.datasets.config import DatasetConfig
+from modelyard.datasets.preparation import prepare
+path, out = map(Path, sys.argv[1:])
+config = DatasetConfig(path=path.name, answer="{intent}", id="id")
+prepared = prepare("messages", config, root=path.parent, out=out)
+print(json.dumps([prepared.digest, polars.thread_pool_size()]))
+"""
+
+
+def test_same_bytes_for_any_number_of_threads(messy: tuple[Prepared, Path, Path], tmp_path: Path) -> None:
+    prepared, _, path = messy
+    folders = []
+    for threads, seed in (("1", "0"), ("2", "1")):
+        out = tmp_path / threads
+        out.mkdir()
+        env = {**os.environ, "POLARS_MAX_THREADS": threads, "RAYON_NUM_THREADS": threads, "PYTHONHASHSEED": seed}
+        run = subprocess.run(
+            [sys.executable, "-c", SCRIPT, str(path), str(out)], env=env, check=True, capture_output=True
+        )
+        assert json.loads(run.stdout) == [prepared.digest, int(threads)]
+        folders.append(digest_folder(out))
+    assert folders[0] == folders[1]
+
+
+def test_every_part_of_a_row_is_in_the_digest(tmp_path: Path) -> None:
+    def digest(rows: list[dict[str, Any]], name: str = "rows.jsonl", **settings: Any) -> str:
+        return prepare_file(write_rows(tmp_path / name, rows), **settings)[0].digest
+
+    rows = labelled(("first", "a"), ("second", "b"))
+    variants = [
+        digest(rows),
+        digest(labelled(("first", "a"), ("second", "c"))),
+        digest(labelled(("first", "a"), ("Second", "b"))),
+        digest(rows[::-1]),
+        digest(rows, name="other.jsonl"),
+        digest(rows, answer="{text}"),
+        digest(rows[:1]),
+    ]
+    assert len(set(variants)) == len(variants)
+    assert digest(rows) == variants[0]
+
+
+POOL = [text for text, _ in generate_messages(seed=9, num_rows=60)]
+POOL += [text + " please" for text in POOL[:20]]
+pairs = st.tuples(st.sampled_from(POOL), st.sampled_from(["a", "b"]))
+
+
+@given(st.lists(pairs, max_size=25), st.randoms(use_true_random=False))
+@settings(max_examples=25, deadline=None)
+def test_order_moves_no_row_to_another_split(rows: list[tuple[str, str]], rng: random.Random) -> None:
+    shuffled = list(rows)
+    rng.shuffle(shuffled)
+    before, after = (splits_of(version) for version in (rows, shuffled))
+    assert all(after.get(text, split) == split for text, split in before.items())
+
+
+@given(st.lists(pairs, max_size=15), st.lists(pairs, max_size=15))
+@settings(max_examples=25, deadline=None)
+def test_new_rows_move_no_old_row_to_another_split(old: list[tuple[str, str]], new: list[tuple[str, str]]) -> None:
+    before, after = splits_of(old), splits_of([*old, *new])
+    assert all(after.get(text, split) == split for text, split in before.items())
+
+
+def splits_of(rows: list[tuple[str, str]]) -> dict[str, str]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = write_rows(Path(folder) / "rows.jsonl", [*ANCHORS, *labelled(*rows)])
+        return texts_by_split(prepare_file(path, splits=ALL_SPLITS)[1])
+
+
+def test_progress_goes_through_bytes_and_rows(tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "rows.jsonl", ANCHORS)
+    seen: list[tuple[str, int, int]] = []
+    config = DatasetConfig(path="rows.jsonl")
+    (tmp_path / "out").mkdir()
+    prepare("x", config, root=tmp_path, out=tmp_path / "out", progress=lambda *step: seen.append(step))
+    assert ("reading", path.stat().st_size, path.stat().st_size) in seen
+    assert seen[-1] == ("near_duplicates", 9, 9)
+
+
+@pytest.mark.parametrize(
+    ("rows", "settings", "says", "fix"),
+    [
+        ([{"body": "x"}] * 3, {}, "'mapping' dropped 3 of 3, 3 for 'missing field 'text''", "name fields"),
+        (labelled(("", "x"), (" ", "x")), {}, "'length' dropped 2 of 2, 2 for 'empty prompt'", "min_chars"),
+        (labelled(("q", "a"), ("q", "b")), {}, "'conflicts' dropped 2 of 2", "correct the answers"),
+        (labelled(("a@example.com", "x")), {"personal_data": "drop"}, "'personal_data' dropped 1", "mask"),
+        (
+            labelled(*((text_in("train", number), "x") for number in range(3))),
+            {"splits": ALL_SPLITS},
+            r"of 3 rows left, none fell into the split 'validation' \(share 0.1\)",
+            "splits.validation",
+        ),
+    ],
+)
+def test_empty_result_names_the_step_and_the_fix(
+    tmp_path: Path, rows: list[dict[str, Any]], settings: dict[str, Any], says: str, fix: str
+) -> None:
+    with pytest.raises(DataInvalid, match=says) as refusal:
+        prepare_file(write_rows(tmp_path / "rows.jsonl", rows), **settings)
+    assert fix in refusal.value.fix
+
+
+def test_unreadable_rows_alone_are_an_empty_result(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("nonsense\n" * 4, "utf-8")
+    with pytest.raises(DataInvalid, match=r"'reading' dropped 4 of 4.*line 1: broken JSON"):
+        prepare_file(path)
+
+
+def test_project_file_needs_no_polars_and_preparing_says_how_to_get_it() -> None:
+    script = """
+import sys
+sys.modules["polars"] = None
+import modelyard.datasets.config
+from modelyard.core.errors import MissingExtra
+try:
+    import modelyard.datasets.preparation
+except MissingExtra as error:
+    print(error.fix)
+"""
+    run = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    assert run.stdout == "pip install 'modelyard[data]'\n"
+
+
+def test_csv_without_the_column_names_what_there_is(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("text;category\nhello;x\n", "utf-8")
+    with pytest.raises(DataInvalid, match="the row has 'text;category'"):
+        prepare_file(path)
