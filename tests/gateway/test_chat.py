@@ -1,6 +1,9 @@
 """Answers through the gateway: what the engine gets, what the client gets, what the journal keeps."""
 
+import contextlib
 import json
+import random
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -252,3 +255,35 @@ def test_metrics_count_by_service_role_and_release(yard: Yard) -> None:
     assert f"modelyard_gateway_latency_seconds_count{{{labels}}} 2" in text
     assert f"modelyard_gateway_first_token_seconds_count{{{labels}}} 1" in text
     assert 'modelyard_gateway_in_flight{service="support"} 0' in text
+
+
+def test_answers_are_never_mixed_up_while_clients_come_and_go(yard: Yard, engine: Engine, engine_url: str) -> None:
+    yard.publish(service(engine_url, champion=variant("echo", engine_url), body_policy="full"))
+    engine.delay_s, engine.piece_delay_s = 0.002, 0.002
+    heard: list[tuple[str, str]] = []
+
+    def call(seed: int) -> None:
+        chance = random.Random(seed)
+        with httpx.Client(base_url=yard.url, headers=AUTH) as http:
+            for number in range(30):
+                question = f"q{seed} q{number} end"
+                stream = chance.random() < 0.5
+                body = {**CHAT, "stream": stream, "messages": [{"role": "user", "content": question}]}
+                limit_s = chance.choice([0.003, 0.008, 0.02, 60])
+                with contextlib.suppress(httpx.TimeoutException):
+                    answer = http.post("/v1/chat/completions", json=body, timeout=limit_s)
+                    assert answer.status_code == 200
+                    pieces = [json.loads(e) for e in events(answer)[:-1]] if stream else [answer.json()]
+                    said = [piece["choices"][0].get("delta" if stream else "message") for piece in pieces]
+                    heard.append((question, "".join(part.get("content") or "" for part in said)))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(call, range(8)))
+    assert len(heard) > 40
+    assert all(question == text for question, text in heard)
+    eventually(lambda: yard.metric("in_flight") == 0)
+    entries = yard.interactions()
+    assert {entry.status for entry in entries} <= {200, 499}
+    for entry in entries:
+        if entry.status == 200:
+            assert entry.answer == json.loads(entry.request)["messages"][0]["content"]

@@ -8,11 +8,12 @@ from typing import Any
 
 @dataclass
 class Engine:
-    """Answers `say[model]` (default: the model's name) and fails the way `fault[model]` says.
+    """Answers `say[model]` (default: the model's name; `echo` gives the question back), failing as `fault[model]` says.
 
-    Faults: `500`, `400`, `503` (an error with OpenAI's body), `html` (one without), `garbage` (no JSON at 200), `hang`
-    (no answer), `cut` (a stream that breaks off after two pieces), `stall` (one that stops there), `first_error` (a
-    stream whose connection is lost before its first event), `error_event` (a stream of nothing but an error), `no_done` (a stream that ends without its last event).
+    `500`, `400`, `503`: an error with OpenAI's body. `html`: one without. `garbage`: no JSON at 200. `hang`: no answer.
+    `cut`: a stream that breaks off after two pieces. `stall`: one that stops there. `first_error`: a stream whose
+    connection is lost before its first event. `error_event`: a stream of nothing but an error. `no_done`: a stream
+    without its last event.
     """
 
     say: dict[str, str] = field(default_factory=dict)
@@ -55,6 +56,8 @@ class Engine:
             await reply(send, 200, json.dumps(self.whole(request, scope["path"])).encode())
 
     def text(self, request: dict[str, Any]) -> str:
+        if request["model"] == "echo":
+            return str(request["messages"][-1]["content"])
         return self.say.get(request["model"], f"I am {request['model']}")
 
     def whole(self, request: dict[str, Any], path: str) -> dict[str, Any]:

@@ -86,6 +86,15 @@ def test_long_row(rows, chat):
     assert f"to {longest}" in finding.fix
 
 
+def test_row_beyond_what_the_base_reads(rows, chat):
+    longest = max(len(row.input_ids) for row in rows)
+    short_sighted = copy.copy(chat)
+    short_sighted.tokenizer = copy.deepcopy(chat.tokenizer)
+    short_sighted.tokenizer.model_max_length = longest - 1
+    assert failing(rows, short_sighted) == ["no row is truncated"]
+    assert "reads no further" in preflight.fits(Inspection(rows=rows, chat=short_sighted, recipe=RECIPE)).fix
+
+
 def test_padding_that_is_the_end_of_turn(rows, chat):
     careless = copy.copy(chat)
     careless.tokenizer = copy.deepcopy(chat.tokenizer)

@@ -122,6 +122,9 @@ def test_a_failed_preflight_leaves_nothing(make_spec, events):
 def test_no_rows_and_wrong_modules_are_refused(make_spec, events):
     with pytest.raises(DataInvalid, match="holds no example"):
         run(make_spec(num_rows=0), events)
+    spec = make_spec()
+    with pytest.raises(RecipeInvalid, match="method 'full' is not known"):
+        run(msgspec.structs.replace(spec, recipe=spec.recipe | {"method": "full"}), events)
     with pytest.raises(RecipeInvalid, match="target_modules"):
         run(make_spec(target_modules=["nothing_like_it"]), events)
 

@@ -1,4 +1,5 @@
 """Every entry of the journal reaches the records once: damaged, torn, killed, run twice, on both databases."""
+# ruff: noqa: F811 - a test names the fixtures that are imported here
 
 import json
 import logging
@@ -22,6 +23,7 @@ from modelyard.ports.interaction import JournalEntry
 from modelyard.ports.records import JournalMark
 from modelyard.workflows import ingest
 from modelyard.workflows.ingest import Ingester
+from tests.adapters.records.conftest import records, records_url  # noqa: F401
 from tests.adapters.records.values import a_feedback, an_interaction
 
 _processes = multiprocessing.get_context("fork")

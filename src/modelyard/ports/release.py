@@ -6,6 +6,8 @@ import msgspec
 
 from modelyard.core.digests import digest_json, short
 
+_BOOKKEEPING = ("name", "run_id", "created_ms")
+
 Stage = Literal["draft", "staging", "production", "archived"]
 
 
@@ -45,11 +47,16 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def digest(self) -> str:
-        """The address: the digest over every field that changes an answer."""
-        fields = msgspec.to_builtins(self)
-        for bookkeeping in ("name", "run_id", "created_ms"):
-            del fields[bookkeeping]
-        return digest_json(fields)
+        """The address: the digest over every field that changes an answer.
+
+        Defaults are left out, so that a field added later leaves the address of an old release as it was.
+        """
+        fields = {field.name: getattr(self, field.name) for field in msgspec.structs.fields(self)}
+        defaults = {field.name: field.default for field in msgspec.structs.fields(self)}
+        content = {
+            name: value for name, value in fields.items() if name not in _BOOKKEEPING and value != defaults[name]
+        }
+        return digest_json(content)
 
     @property
     def ref(self) -> str:

@@ -1,9 +1,8 @@
 """What a project file may say. Each section is the configuration model of the part that it configures."""
 
-from decimal import Decimal
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from modelyard.datasets.config import DatasetConfig
 from modelyard.evaluation.suite import Suite
@@ -12,14 +11,7 @@ from modelyard.registry.policy import Policy
 from modelyard.rollout.plan import PlanConfig
 from modelyard.training.recipe import Recipe
 
-
-def _dollars(text: str) -> str:
-    if not (amount := Decimal(text)).is_finite() or amount < 0:
-        raise ValueError("a price is an amount of dollars, 0 or more")
-    return text
-
-
-Dollars = Annotated[str, AfterValidator(_dollars), Field(pattern=r"^\d+(\.\d{1,9})?$")]
+Dollars = Annotated[str, Field(pattern=r"^\d+(\.\d{1,9})?$")]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 

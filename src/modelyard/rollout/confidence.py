@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-CELLS = 500
-"""Cells of the grid of candidate means: bounds are rounded outwards to 1/500."""
+CELLS = 1000
+"""Cells of the grid of candidate means: bounds are rounded outwards to 1/1000."""
 
 LEVELS = 100
 """Scores are kept as a histogram over the levels 0, 1/100, ..., 1."""

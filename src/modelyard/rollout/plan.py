@@ -86,6 +86,8 @@ class StepConfig(_Config):
         return Step(kind="shadow", weight_bp=0, min_samples=(self.shadow or ShadowConfig()).min_samples)
 
 
+# What a strategy's name stands for: a growing share; copies first, then a share; copies, then everything at once; an
+# even split until it is decided.
 STRATEGIES: dict[Strategy, tuple[Step, ...]] = {
     "canary": (
         Step(kind="canary", weight_bp=500, min_samples=50),
@@ -99,16 +101,14 @@ STRATEGIES: dict[Strategy, tuple[Step, ...]] = {
     "blue-green": (Step(kind="shadow", weight_bp=0, min_samples=100),),
     "percentage": (Step(kind="canary", weight_bp=5000, min_samples=100),),
 }
-"""What a strategy's name stands for: a growing share; copies first, then a share; copies, then everything at once; an
-even split until it is decided."""
 
 
 class PlanConfig(_Config):
     """A rollout in the project file: a strategy by its name, or its steps, and how it decides.
 
-    `margin` is the loss of quality still accepted and decides how long a rollout takes. Scored answers that each side
-    needs at 95% against 95% right and alpha 0.05: about 200 for a margin of 0.10, 500 for 0.05, 2,000 for 0.02; a
-    challenger that is better needs fewer.
+    `margin` is the loss of quality still accepted, and decides how long a rollout takes. Scored answers that each side
+    needs on an even split at alpha 0.05, both 95% right: about 220 for a margin of 0.10, 830 for 0.05, 6,200 for 0.02;
+    both 80% right, three to four times as many; a challenger that is better by 0.05 needs 130 to 500.
     """
 
     strategy: Strategy | None = None

@@ -105,8 +105,9 @@ def learns_the_answers(inspection: Inspection) -> Finding:
 
 
 def fits(inspection: Inspection) -> Finding:
-    """No row is longer than a sequence: what is cut off is not learnt."""
-    limit = inspection.recipe.sequence_length
+    """No row is longer than a sequence, nor than the base can read: what is cut off is not learnt."""
+    context = inspection.chat.tokenizer.model_max_length
+    limit = min(inspection.recipe.sequence_length, context)
     finding = _share(
         "no row is truncated",
         inspection.rows,
@@ -115,7 +116,10 @@ def fits(inspection: Inspection) -> Finding:
         tolerated=MAX_TRUNCATED_SHARE,
     )
     longest = max((len(row.input_ids) for row in inspection.rows), default=0)
-    fix = "" if finding.passed else f"raise sequence_length from {limit} to {longest}, or drop the long rows"
+    fix = f"raise sequence_length from {limit} to {longest}, or drop the long rows"
+    if longest > context:
+        fix = f"drop or shorten the rows over {context} tokens: the base reads no further"
+    fix = "" if finding.passed else fix
     return msgspec.structs.replace(finding, seen=f"{finding.seen}; longest {longest} of {limit} tokens", fix=fix)
 
 

@@ -12,13 +12,14 @@ from typing import Any
 
 import msgspec
 import torch
+from pydantic import ValidationError
 from torch.nn import functional
 from transformers import TrainerCallback
 from transformers.trainer_callback import PrinterCallback
 from trl import SFTConfig, SFTTrainer
 
 from datasets import Dataset, disable_progress_bars
-from modelyard.core.errors import DataInvalid, JobFailed
+from modelyard.core.errors import DataInvalid, JobFailed, RecipeInvalid
 from modelyard.core.files import folder_atomically, write_json_atomically
 from modelyard.ports.dataset import Example
 from modelyard.training import adapter, attention, device
@@ -40,7 +41,7 @@ def train(spec: TrainingSpec, progress: Progress) -> TrainingResult:
     Raises: RecipeInvalid, DataInvalid, NotFound before the first step; JobFailed where training goes wrong.
     """
     began = time.monotonic()
-    recipe = Recipe.model_validate(spec.recipe)
+    recipe = _read_recipe(spec)
     chat = ChatTokenizer(Path(spec.base_folder), recipe.system_prompt)
     rows = chat.encode(_training_examples(spec, recipe))
     held_out = chat.encode(read_examples(Path(spec.validation))) if spec.validation and recipe.validate_at_end else []
@@ -63,6 +64,13 @@ def train(spec: TrainingSpec, progress: Progress) -> TrainingResult:
         result = TrainingResult(precision=str(dtype).removeprefix("torch."), metrics=metrics, findings=tuple(findings))
         write_json_atomically(scratch / RESULT, msgspec.to_builtins(result))
     return result
+
+
+def _read_recipe(spec: TrainingSpec) -> Recipe:
+    try:
+        return Recipe.model_validate(spec.recipe)
+    except ValidationError as error:
+        raise RecipeInvalid(f"the recipe is not valid: {error}", fix="correct the fields named above") from error
 
 
 def _training_examples(spec: TrainingSpec, recipe: Recipe) -> Sequence[Example]:

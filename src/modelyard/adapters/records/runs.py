@@ -1,4 +1,4 @@
-"""Runs by id: written when they start, replaced until they end, fixed from then on."""
+"""Runs by id: written when they start, replaced until they have finished, fixed from then on."""
 
 from sqlalchemy import insert, select, update
 
@@ -13,23 +13,23 @@ _NEWEST_FIRST = (runs.c.started_ms.desc(), runs.c.id.desc())
 
 
 class SqlRuns:
-    """The `runs` table. A failed run has ended too: trying again is another run."""
+    """The `runs` table. A run that failed may be tried again under its id."""
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
         self._shelf = Shelf(connections, runs, Run, noun="run")
 
     def put(self, run: Run) -> None:
-        """Write a run, or replace it while it is running. Raises: Conflict where it ended as something else."""
+        """Write a run, or replace one that has not finished. Raises: Conflict where it finished as something else."""
         row = {"name": run.name, "state": run.state, "started_ms": run.started_ms, "payload": self._shelf.encode(run)}
         with self._connections.write() as connection:
             old = self._shelf.look(connection, run.id)
             if old is None:
                 connection.execute(insert(runs).values(id=run.id, **row))
-            elif old.state == "running":
+            elif old.state != "finished":
                 connection.execute(update(runs).where(runs.c.id == run.id).values(**row))
             elif self._shelf.differences(old, run):
-                raise Conflict(f"the run '{run.id}' has {old.state} and never changes", fix="start another run")
+                raise Conflict(f"the run '{run.id}' has finished and never changes", fix="start another run")
 
     def get(self, id: str) -> Run:
         """The run of an id."""

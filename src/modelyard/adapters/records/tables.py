@@ -2,7 +2,7 @@
 
 The stage of a release is not a column: it is what its newest move says, so it cannot disagree with them.
 `datasets`, `releases`, `stage_moves`, `reports`, `verdicts`, `approvals` and `route_tables` only grow; the migrations
-put triggers on them that say so. A `runs` row changes until its run has ended.
+put triggers on them that say so. A `runs` row changes until its run has finished.
 """
 
 from sqlalchemy import BigInteger, Boolean, Column, Float, ForeignKey, Index, Integer, MetaData, Table, Text

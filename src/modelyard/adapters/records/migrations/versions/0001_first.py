@@ -191,8 +191,8 @@ def _guard_sqlite() -> None:
         # INSERT OR REPLACE deletes without asking the trigger above.
         there = f"EXISTS (SELECT 1 FROM {table} WHERE {same})"  # noqa: S608  all from this file
         op.execute(f"CREATE TRIGGER {table}_no_replace BEFORE INSERT ON {table} WHEN {there} {refuse}")
-    refuse = "BEGIN SELECT RAISE(ABORT, 'a run that has ended never changes'); END"
-    op.execute(f"CREATE TRIGGER runs_no_update BEFORE UPDATE ON runs WHEN OLD.state <> 'running' {refuse}")
+    refuse = "BEGIN SELECT RAISE(ABORT, 'a finished run never changes'); END"
+    op.execute(f"CREATE TRIGGER runs_no_update BEFORE UPDATE ON runs WHEN OLD.state = 'finished' {refuse}")
     op.execute(f"CREATE TRIGGER runs_no_delete BEFORE DELETE ON runs {refuse}")
     there = "EXISTS (SELECT 1 FROM runs WHERE id = NEW.id)"
     op.execute(f"CREATE TRIGGER runs_no_replace BEFORE INSERT ON runs WHEN {there} {refuse}")
@@ -207,9 +207,9 @@ def _guard_postgresql() -> None:
         refuse = f"EXECUTE FUNCTION modelyard_refuse('{table} only grows')"
         op.execute(f"CREATE TRIGGER {table}_only_grows BEFORE UPDATE OR DELETE ON {table} FOR EACH ROW {refuse}")
         op.execute(f"CREATE TRIGGER {table}_no_truncate BEFORE TRUNCATE ON {table} FOR EACH STATEMENT {refuse}")
-    refuse = "EXECUTE FUNCTION modelyard_refuse('a run that has ended never changes')"
+    refuse = "EXECUTE FUNCTION modelyard_refuse('a finished run never changes')"
     op.execute(
-        f"CREATE TRIGGER runs_no_update BEFORE UPDATE ON runs FOR EACH ROW WHEN (OLD.state <> 'running') {refuse}"
+        f"CREATE TRIGGER runs_no_update BEFORE UPDATE ON runs FOR EACH ROW WHEN (OLD.state = 'finished') {refuse}"
     )
     op.execute(f"CREATE TRIGGER runs_no_delete BEFORE DELETE ON runs FOR EACH ROW {refuse}")
     op.execute(f"CREATE TRIGGER runs_no_truncate BEFORE TRUNCATE ON runs FOR EACH STATEMENT {refuse}")
