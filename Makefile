@@ -20,7 +20,7 @@ $(BIN)/.runtime: pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $$($(PYTHON) --version) is too old. Expected Python 3.11 or newer; pass PYTHON=/path/to/python3."; exit 2; }
 	@echo "Setting up $(VENV) (one to three minutes, once) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(PIP) pip
+	@$(PIP) --upgrade pip
 	@$(PIP) --editable '.[all]'
 	@touch $@
 

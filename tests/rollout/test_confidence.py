@@ -49,7 +49,7 @@ def test_watching_after_every_score_keeps_the_promised_error() -> None:
 @pytest.mark.parametrize("mean", [0.5, 0.9])
 def test_watching_long_keeps_the_promised_error(draw, mean: float) -> None:
     rng = np.random.default_rng(2)
-    assert count_misses(rng, draw, mean, runs=120, length=250) <= most_misses(120, ALPHA)
+    assert count_misses(rng, draw, mean, runs=80, length=200) <= most_misses(80, ALPHA)
 
 
 def test_a_fixed_sample_test_watched_thirty_times_does_not() -> None:

@@ -193,7 +193,7 @@ def most(runs: int, alpha: float) -> int:
 
 class TestWholeRollouts:
     def test_a_clearly_bad_release_is_gone_within_a_few_dozen_answers(self) -> None:
-        states, answers = simulate(0.95, 0.1, runs=40, batch=1, looks=200, seed=1)
+        states, answers = simulate(0.95, 0.1, runs=25, batch=1, looks=200, seed=1)
         assert set(states) == {"rolled_back"}
         assert np.mean(answers) < 40
 
@@ -203,18 +203,18 @@ class TestWholeRollouts:
         assert np.mean(answers) < 1200
 
     def test_equal_releases_are_rarely_rolled_back(self) -> None:
-        states, _ = simulate(0.9, 0.9, runs=60, batch=25, looks=24, seed=3, margin=0.0)
-        assert states.count("rolled_back") <= most(60, 0.05)
+        states, _ = simulate(0.9, 0.9, runs=40, batch=30, looks=16, seed=3, margin=0.0)
+        assert states.count("rolled_back") <= most(40, 0.05)
 
     def test_worse_releases_are_rarely_promoted(self) -> None:
-        states, _ = simulate(0.95, 0.85, runs=60, batch=25, looks=24, seed=4, margin=0.1)
-        assert states.count("promoted") <= most(60, 0.05)
+        states, _ = simulate(0.95, 0.85, runs=40, batch=30, looks=16, seed=4, margin=0.1)
+        assert states.count("promoted") <= most(40, 0.05)
 
     @pytest.mark.slow
     @pytest.mark.parametrize("alpha", [0.05, 0.3])
     def test_the_promised_errors_hold_at_length(self, alpha: float) -> None:
         """At the very edge: releases just as good as not to be rolled back, and just bad enough not to be promoted."""
-        equal, _ = simulate(0.8, 0.8, runs=150, batch=20, looks=40, seed=5, margin=0.0, alpha=alpha)
-        assert equal.count("rolled_back") <= most(150, alpha)
-        edge, _ = simulate(0.8, 0.7, runs=150, batch=20, looks=40, seed=6, margin=0.1, alpha=alpha)
-        assert edge.count("promoted") <= most(150, alpha)
+        equal, _ = simulate(0.8, 0.8, runs=80, batch=25, looks=24, seed=5, margin=0.0, alpha=alpha)
+        assert equal.count("rolled_back") <= most(80, alpha)
+        edge, _ = simulate(0.8, 0.7, runs=80, batch=25, looks=24, seed=6, margin=0.1, alpha=alpha)
+        assert edge.count("promoted") <= most(80, alpha)

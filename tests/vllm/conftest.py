@@ -77,10 +77,13 @@ def builtin_url(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 def conforming_adapter(base: Path, tmp_path_factory: pytest.TempPathFactory, say: Say) -> Path:
     if folder := os.environ.get("MODELYARD_TEST_ADAPTER"):
         return Path(folder)
-    folder_made = tmp_path_factory.mktemp("adapter")
-    loss = train_adapter(base, folder_made)
+    made = tmp_path_factory.mktemp("adapter")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # on busy cores, threads that wait for one another take ten times as long
+    loss = train_adapter(base, made)
+    torch.set_num_threads(threads)
     say(f"trained an adapter to a loss of {loss:.3f} nats a token")
-    return folder_made
+    return made
 
 
 def train_adapter(base: Path, folder: Path, *, num_steps: int = 60, num_rows: int = 16) -> float:

@@ -17,7 +17,7 @@ from modelyard.training.tokenization import ChatTokenizer
 from tests.adapters.engines.conformance import EngineConformance
 from tests.vllm.conftest import BASE_NAME, Say
 
-pytestmark = pytest.mark.vllm
+pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600)]
 
 NUM_CONVERSATIONS = 50
 LEAST_AGREEMENT = 0.9

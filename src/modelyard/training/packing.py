@@ -3,9 +3,9 @@
 import random
 from collections.abc import Sequence
 
+from datasets import Dataset
 from trl import pack_dataset
 
-from datasets import Dataset
 from modelyard.training.recipe import Recipe
 from modelyard.training.tokenization import Row
 

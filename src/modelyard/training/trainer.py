@@ -12,13 +12,13 @@ from typing import Any
 
 import msgspec
 import torch
+from datasets import Dataset, disable_progress_bars
 from pydantic import ValidationError
 from torch.nn import functional
 from transformers import TrainerCallback
 from transformers.trainer_callback import PrinterCallback
 from trl import SFTConfig, SFTTrainer
 
-from datasets import Dataset, disable_progress_bars
 from modelyard.core.errors import DataInvalid, JobFailed, RecipeInvalid
 from modelyard.core.files import folder_atomically, write_json_atomically
 from modelyard.ports.dataset import Example

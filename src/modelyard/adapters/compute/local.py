@@ -19,7 +19,7 @@ from modelyard.ports.compute import Progress
 
 TAIL_LINES = 30
 GRACE_S = 5.0
-_GUARD = "modelyard.adapters.engines.guard"
+_GUARD = "modelyard.adapters.guard"
 _KILLED = 128 + 9
 
 
