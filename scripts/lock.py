@@ -5,7 +5,7 @@ Local version labels (`2.13.0+cpu`) are cut, so that the same file serves the pl
 
 from importlib.metadata import distributions
 
-HEADER = "# The versions that this repository is tested with; users get the ranges in pyproject.toml. Made by `make lock`."
+HEADER = "# What this repository is tested with; users get the ranges in pyproject.toml. Made by `make lock`."
 # Builds for one kind of machine: torch itself pins the ones that belong to it.
 MACHINE_BOUND = ("nvidia-", "cuda-", "triton")
 

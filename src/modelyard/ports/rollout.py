@@ -11,7 +11,8 @@ StepKind = Literal["shadow", "canary"]
 class Step(msgspec.Struct, frozen=True, kw_only=True):
     """One step. `weight_bp` is the challenger's share in basis points (0 while it only shadows).
 
-    A step is done when both sides have `min_samples` scored answers and no metric forbids going on.
+    A step is done when both sides have `min_samples` scored answers in it and the challenger is proven no worse than
+    the plan's margin.
     """
 
     kind: StepKind

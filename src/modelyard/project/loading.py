@@ -92,16 +92,22 @@ def _problem(tree: Any, detail: dict[str, Any], name: str) -> str:
 def _position(tree: Any, location: Sequence[str | int]) -> str:
     """Line and column, from 1, of the deepest part of a location that the file holds."""
     line, column = 1, 1
-    node = tree
+    node: Any = tree
     for part in location:
         if isinstance(node, dict) and part in node:
-            line, column = (number + 1 for number in node.lc.key(part))
+            line, column = _from_one(node, "key", part)
         elif isinstance(node, list) and isinstance(part, int) and part < len(node):
-            line, column = (number + 1 for number in node.lc.item(part))
+            line, column = _from_one(node, "item", part)
         else:
             break
         node = node[part]
     return f"{line}:{column}"
+
+
+def _from_one(node: Any, kind: str, part: str | int) -> tuple[int, int]:
+    """Where the parser saw a key or an item; it counts from 0."""
+    line, column = getattr(node.lc, kind)(part)
+    return line + 1, column + 1
 
 
 def _nearest(location: Sequence[str | int]) -> str:

@@ -53,7 +53,7 @@ class EngineConfig(_Section):
     host: str = "127.0.0.1"
     port: Port = Field(0, description="Of the built-in engine; 0 takes any free port.")
     max_batch: int = Field(32, ge=1, le=1024)
-    threads: int = Field(2, ge=1)
+    threads: int = Field(1, ge=1, description="Of each matrix product; more only where cores are idle.")
 
 
 class ComputeConfig(_Section):

@@ -149,4 +149,4 @@ def newest_each(reports: Iterable[Report]) -> list[Report]:
 
 
 def _same_exam(one: Report, other: Report) -> bool:
-    return (one.suite_digest, one.split) == (other.suite_digest, other.split)
+    return (one.suite_digest, one.split, one.dataset_digest) == (other.suite_digest, other.split, other.dataset_digest)

@@ -15,6 +15,7 @@ from modelyard.ports.routes import RouteTable, Service
 from modelyard.project.model import Project
 from modelyard.workflows.engines import load_release
 from modelyard.workflows.ingest import Ingester
+from modelyard.workflows.releases import mirror_release
 from modelyard.workflows.rollouts import step_rollouts
 from modelyard.workflows.routes import build_services, publish
 from modelyard.workflows.tools import Tools
@@ -39,10 +40,15 @@ class Control:
         """Read what happened, decide, publish. Raises what a store or the engine raises; the next tick tries again."""
         with self._turn:
             self._ingester.ingest_once()
-            step_rollouts(self._tools, self._project)
+            rollouts = step_rollouts(self._tools, self._project)
             services = build_services(self._tools.records, self._project, self._engine_url)
             self._load_adapters(services)
-            return publish(self._tools.records, services, self._table_file)
+            table = publish(self._tools.records, services, self._table_file)
+            # Last, as a slow tracker must not hold up a change of traffic.
+            for rollout in rollouts:
+                if rollout.state == "promoted":
+                    mirror_release(self._tools, self._project, rollout.service, rollout.challenger, "champion")
+            return table
 
     def run(self, stop: threading.Event, interval_s: float = 0.25) -> None:
         """Tick until `stop` is set, and once more to ingest the rest."""

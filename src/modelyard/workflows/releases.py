@@ -1,9 +1,10 @@
 """Releases: made from a run or from a bare base, moved from stage to stage by the registry's rules."""
 
+import logging
 from pathlib import Path
 
 from modelyard.core.clock import now_ms
-from modelyard.core.errors import NotFound
+from modelyard.core.errors import NotFound, Unavailable
 from modelyard.ports.release import Release, Stage, StageMove
 from modelyard.ports.run import Run
 from modelyard.project.model import Project
@@ -14,6 +15,8 @@ from modelyard.training.lineage import describe_base
 from modelyard.training.recipe import Recipe
 from modelyard.training.spec import ADAPTER
 from modelyard.workflows.tools import Tools
+
+log = logging.getLogger(__name__)
 
 
 def release_of_run(tools: Tools, name: str, run: Run) -> Release:
@@ -40,6 +43,19 @@ def archive_release(tools: Tools, release: Release, reason: str) -> StageMove:
     if tools.records.releases.stage(release.digest) == "archived":
         return tools.records.releases.moves(release.digest)[-1]
     return archive(tools.records, release, tools.actor, reason)
+
+
+def mirror_release(tools: Tools, project: Project, service: str, digest: str, alias: str) -> None:
+    """Show a release in the tracker's registry under an alias. The records decide; a tracker that is away only logs."""
+    release = tools.records.releases.get(digest)
+    if not release.adapter:
+        return
+    try:
+        tracking_id = tools.records.runs.get(release.run_id).tracking_id
+        folder = tools.blobs.get_folder(release.adapter)
+        tools.tracker.mirror_release(f"{project.project}-{service}", tracking_id, folder, alias)
+    except Unavailable as error:
+        log.warning("%s is not mirrored as %s: %s", release.ref, alias, error.seen)
 
 
 def policy_of(project: Project, service: str) -> Policy:

@@ -13,9 +13,11 @@ from modelyard.ports.rollout import Plan, Rollout
 from modelyard.project.model import Project
 from modelyard.rollout.evidence import gather
 from modelyard.rollout.machine import Decision, advance, cancel, decide, launch, start
-from modelyard.workflows.releases import archive_release, move_release
+from modelyard.workflows.releases import archive_release, mirror_release, move_release
 from modelyard.workflows.routes import champion_of
 from modelyard.workflows.tools import Tools
+
+_HOUR_MS = 3_600_000
 
 
 def begin_rollout(tools: Tools, project: Project, service: str, release: Release, plan: Plan) -> Rollout:
@@ -33,6 +35,7 @@ def begin_rollout(tools: Tools, project: Project, service: str, release: Release
         _reach(tools, project, service, release, "production", f"the first release of '{service}'")
         rollout = launch(service, release.digest, plan, now_ms())
     tools.records.rollouts.add(rollout)
+    mirror_release(tools, project, service, release.digest, "challenger" if champion else "champion")
     return rollout
 
 
@@ -45,7 +48,7 @@ def cancel_rollout(tools: Tools, id: str, reason: str) -> Rollout:
 
 
 def step_rollouts(tools: Tools, project: Project) -> list[Rollout]:
-    """Look at the evidence of every running rollout once, and write down what follows from it."""
+    """Look at the evidence of every running rollout once, write down what follows from it, and return them all."""
     return [_step(tools, project, rollout) for rollout in tools.records.rollouts.running()]
 
 
@@ -53,7 +56,7 @@ def _step(tools: Tools, project: Project, rollout: Rollout) -> Rollout:
     decision = _decide(tools.records, rollout)
     if decision.kind == "promote":
         decision = _promote(tools, project, rollout, decision)
-    elif decision.kind == "roll_back":
+    if decision.kind == "roll_back":
         # First the traffic, then the stage: nothing may stand between a bad release and its rollback.
         rolled_back = _write(tools.records, rollout, decision)
         archive_release(tools, tools.records.releases.get(rollout.challenger), f"rolled back: {decision.reason}")
@@ -84,7 +87,8 @@ def _promote(tools: Tools, project: Project, rollout: Rollout, decision: Decisio
     try:
         _reach(tools, project, rollout.service, challenger, "production", decision.reason)
     except Refused as refusal:
-        return msgspec.structs.replace(decision, kind="hold", reason=refusal.seen)
+        late = now_ms() - rollout.started_ms >= rollout.plan.max_hours * _HOUR_MS
+        return msgspec.structs.replace(decision, kind="roll_back" if late else "hold", reason=refusal.seen)
     champion = tools.records.releases.get(rollout.champion)
     archive_release(tools, champion, f"succeeded by {challenger.ref}")
     return decision

@@ -1,5 +1,7 @@
 """What every workflow works with: the stores and the places of one project, chosen by `app.py`."""
 
+import shutil
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +13,9 @@ from modelyard.ports.blobs import Blobs
 from modelyard.ports.compute import Compute
 from modelyard.ports.records import Records
 from modelyard.ports.tracking import Tracker
+
+
+_SCRATCH_KEPT_S = 24 * 60 * 60
 
 
 class Progress(Protocol):
@@ -42,9 +47,12 @@ class Tools:
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
-        """A folder for work in progress, gone when the block ends."""
+        """A folder for work in progress, gone when the block ends; what killed work left goes after a day."""
         folder = self.state / "scratch"
         folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.iterdir():
+            if time.time() - left.stat().st_mtime > _SCRATCH_KEPT_S:
+                shutil.rmtree(left, ignore_errors=True)
         with TemporaryDirectory(dir=folder) as path:
             yield Path(path)
 

@@ -7,9 +7,11 @@ from modelyard.core.clock import now_ms
 from modelyard.core.errors import NotFound
 from modelyard.core.ids import new_id
 from modelyard.evaluation.parity import Parity, Tokenize, check_parity
+from modelyard.evaluation.suite import Suite
 from modelyard.ports.dataset import Example, Message
 from modelyard.ports.engine import Connect
 from modelyard.ports.release import Release
+from modelyard.ports.report import Report
 from modelyard.ports.verdict import Approval, Verdict
 from modelyard.project.model import Project
 from modelyard.registry.gates import judge
@@ -39,15 +41,14 @@ def gate_release(
     """
     config = project.services[service]
     suite = project.suites[config.suite]
-    evaluate_release(tools, connect, release, config.suite, suite, progress)
+    report = evaluate_release(tools, connect, release, config.suite, suite, progress)
     examples = examples_of(tools, suite_dataset(tools, suite), suite.split)[:_PARITY_ROWS]
     parity = asyncio.run(_check_parity(tools, connect, release, tokenize, examples))
-    champion = champion_of(tools.records, service)
     verdict = judge(
         policy_of(project, service),
         release,
         tools.records.reports.newest(release.digest),
-        tools.records.reports.newest(champion) if champion and champion != release.digest else None,
+        _champion_reports(tools, service, connect, release, report, suite, progress),
         parity.passed,
     )
     tools.records.verdicts.add(verdict)
@@ -69,6 +70,21 @@ def decide(tools: Tools, release: Release, decision: Decision, reason: str) -> A
     )
     tools.records.verdicts.approve(approval)
     return approval
+
+
+def _champion_reports(
+    tools: Tools, service: str, connect: Connect, release: Release, report: Report, suite: Suite, progress: Progress
+) -> list[Report] | None:
+    """The champion's reports, None without one. It sits the same exam now, where the suite or its rows are new."""
+    champion = champion_of(tools.records, service)
+    if not champion or champion == release.digest:
+        return None
+    exam = (report.suite_digest, report.dataset_digest, report.split)
+    reports = tools.records.reports.newest(champion)
+    if any((one.suite_digest, one.dataset_digest, one.split) == exam for one in reports):
+        return reports
+    found = tools.records.releases.get(champion)
+    return [evaluate_release(tools, connect, found, report.suite, suite, progress), *reports]
 
 
 async def _check_parity(
