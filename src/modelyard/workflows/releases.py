@@ -48,7 +48,7 @@ def archive_release(tools: Tools, release: Release, reason: str) -> StageMove:
 def mirror_release(tools: Tools, project: Project, service: str, digest: str, alias: str) -> None:
     """Show a release in the tracker's registry under an alias. The records decide; a tracker that is away only logs."""
     release = tools.records.releases.get(digest)
-    if not release.adapter:
+    if not release.adapter or not release.run_id:
         return
     try:
         tracking_id = tools.records.runs.get(release.run_id).tracking_id

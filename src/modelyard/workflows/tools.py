@@ -14,7 +14,6 @@ from modelyard.ports.compute import Compute
 from modelyard.ports.records import Records
 from modelyard.ports.tracking import Tracker
 
-
 _SCRATCH_KEPT_S = 24 * 60 * 60
 
 
