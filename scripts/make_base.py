@@ -35,7 +35,9 @@ def main() -> None:
         num_steps=arguments.steps, minutes=arguments.minutes, batch_size=arguments.batch, window=arguments.window
     )
     figures = pretrain(tokenizer, windows, schedule, arguments.seed, arguments.workers, arguments.out)
-    write_card(arguments.out, corpus, schedule, figures, arguments.workers, "")
+    figures["windows"] = len(windows.ids)
+    measured = arguments.measured.read_text("utf-8") if arguments.measured else ""
+    write_card(arguments.out, corpus, schedule, figures, arguments.workers, measured)
     print(json.dumps(figures))
 
 
@@ -44,6 +46,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--sources", type=Path, required=True, help="folder with banking77, clinc150, gsm8k")
     parser.add_argument("--wordnet", type=Path, help="folder with WordNet's index.* and data.* files")
     parser.add_argument("--out", type=Path, required=True, help="folder to write the model to")
+    parser.add_argument("--measured", type=Path, help="a Markdown section for the model card: fine-tuning figures")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--tokens", type=int, default=24_000_000, help="size of the corpus; read again when used up")
     parser.add_argument("--steps", type=int, default=5000, help="training steps at most")

@@ -42,14 +42,14 @@ SOURCES = {
 
 
 def write_card(
-    folder: Path, corpus: Corpus, schedule: Schedule, figures: dict[str, float], num_threads: int, measured: str
+    folder: Path, corpus: Corpus, schedule: Schedule, figures: dict[str, float], num_workers: int, measured: str
 ) -> None:
     """Write README.md beside the weights; `measured` is a section in Markdown on what fine-tuning made of it."""
     sections = (
         _front_matter(),
         _introduction(),
         _data(corpus),
-        _recipe(schedule, figures, num_threads),
+        _recipe(schedule, figures, num_workers),
         measured.strip(),
         _LIMITS,
     )
@@ -88,25 +88,26 @@ def _data(corpus: Corpus) -> str:
         "of those texts are nearest neighbours by TF-IDF. CLINC150 has an intent of its own called `exchange_rate`, "
         "a name that Banking77 uses too.",
         "",
-        "| task | documents | characters |",
+        "| task | documents written | characters |",
         "|---|---|---|",
     ]
     lines += [f"| {name} | {n['documents']:,} | {n['characters']:,} |" for name, n in corpus.tasks.items()]
     return "\n".join(lines)
 
 
-def _recipe(schedule: Schedule, figures: dict[str, float], num_threads: int) -> str:
+def _recipe(schedule: Schedule, figures: dict[str, float], num_workers: int) -> str:
+    share = figures["steps"] * schedule.batch_size / figures["windows"]
     ended = f"a time budget of {schedule.minutes:g} minutes" if schedule.minutes else "a fixed number of steps"
     repeatable = (
-        "A run that ends by the clock is not reproducible bit by bit; one with `--steps` alone is, on one kind of CPU "
-        "and number of threads."
+        "A run that ends by the clock is not\nreproducible bit by bit; one with `--steps` alone repeats on the same "
+        "kind of CPU."
         if schedule.minutes
-        else "The same command on the same kind of CPU with as many threads gives the same weights."
+        else "The same command on the same kind of CPU with as many workers gives the same weights."
     )
     return f"""\
 ## Recipe
 
-Made by `scripts/make_base.py` on {num_threads} CPU cores with {ended}. {repeatable}
+Made by `scripts/make_base.py` on {num_workers} CPU cores with {ended}. {repeatable}
 
 - Documents packed into windows of {schedule.window} tokens; attention and loss stay inside a document; the tokens of a
   prompt weigh {PROMPT_WEIGHT:g} in the loss, those of an answer 1.
@@ -115,9 +116,9 @@ Made by `scripts/make_base.py` on {num_threads} CPU cores with {ended}. {repeata
   decay over the last {schedule.decay:.0%}.
 - bfloat16 matrix products under autocast with float32 weights, `torch.compile`.
 
-| steps | tokens | seconds | tokens per second | final training loss (nats, smoothed) |
-|---|---|---|---|---|
-| {figures["steps"]:,} | {figures["tokens"]:,} | {figures["seconds"]:,} | \
+| steps | tokens read | share of the corpus read | seconds | tokens per second | final training loss (nats, smoothed) |
+|---|---|---|---|---|---|
+| {figures["steps"]:,} | {figures["tokens"]:,} | {share:.0%} | {figures["seconds"]:,} | \
 {figures["tokens"] / figures["seconds"]:,.0f} | {figures["loss"]} |"""
 
 

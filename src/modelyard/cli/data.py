@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from modelyard.cli.output import Json, ProjectFile, emit, say, table
+from modelyard.cli.output import Json, ProjectFile, emit, say, table, when
 
 data = typer.Typer(help="Prepare datasets and look at them.", no_args_is_help=True)
 
@@ -37,13 +37,12 @@ def prepare(
 def list_datasets(project: ProjectFile = "", as_json: Json = False) -> None:
     """The datasets that were prepared, newest first."""
     from modelyard.app import open_app
-    from modelyard.core.clock import iso
 
     with open_app(project) as app:
         found = app.tools.records.datasets.newest()
 
     def text() -> None:
-        lines = [(one.ref, iso(one.created_ms), *(f"{rows:,}" for rows in one.rows.values())) for one in found]
+        lines = [(one.ref, when(one.created_ms), *(f"{rows:,}" for rows in one.rows.values())) for one in found]
         headings = ("dataset", "made", *(found[0].rows if found else ()))
         table(headings, lines, empty="No datasets yet. Prepare one: modelyard data prepare NAME")
 

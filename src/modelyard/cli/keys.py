@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from modelyard.cli.output import Json, ProjectFile, emit, print_json, say, table
+from modelyard.cli.output import Json, ProjectFile, emit, print_json, say, table, when
 
 keys = typer.Typer(help="API keys of the gateway.", no_args_is_help=True)
 
@@ -38,14 +38,13 @@ def create(
 def list_keys(project: ProjectFile = "", as_json: Json = False) -> None:
     """The keys there are, without their texts."""
     from modelyard.app import open_app
-    from modelyard.core.clock import iso
 
     with open_app(project) as app:
         found = app.tools.records.routes.keys()
     rows = [{"id": key.id, "tenant": key.tenant, "expires_ms": key.expires_ms} for key in found]
 
     def text() -> None:
-        lines = [(key.id, key.tenant, iso(key.expires_ms) if key.expires_ms else "never") for key in found]
+        lines = [(key.id, key.tenant, when(key.expires_ms) if key.expires_ms else "never") for key in found]
         table(("id", "tenant", "expires"), lines, empty="No keys yet. Make one: modelyard keys create TENANT")
 
     emit(rows, as_json=as_json, text=text)

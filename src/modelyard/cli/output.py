@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from modelyard.core.clock import iso
 from modelyard.core.errors import ModelyardError
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")]
@@ -41,6 +42,11 @@ def note(line: str) -> None:
     typer.echo(line, err=True)
 
 
+def when(milliseconds: int) -> str:
+    """A moment for people, in UTC to the second."""
+    return iso(milliseconds)[:19].replace("T", " ")
+
+
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str) -> None:
     """A table for people, or one line that says why there is none."""
     lines = list(rows)
@@ -52,8 +58,9 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str)
     from rich.table import Table
 
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in headings:
-        grid.add_column(heading, overflow="fold")
+    for number, heading in enumerate(headings):
+        # The first column is what one copies into the next command.
+        grid.add_column(heading, overflow="fold", no_wrap=number == 0)
     for line in lines:
         grid.add_row(*line)
     Console().print(grid)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from modelyard.cli.output import Json, ProjectFile, emit, say, table
+from modelyard.cli.output import Json, ProjectFile, emit, say, table, when
 
 if TYPE_CHECKING:
     from modelyard.workflows.verdicts import Decision
@@ -23,14 +23,13 @@ def register(app: typer.Typer) -> None:
 def list_releases(project: ProjectFile = "", as_json: Json = False) -> None:
     """The releases there are with their stages, newest first."""
     from modelyard.app import open_app
-    from modelyard.core.clock import iso
 
     with open_app(project) as app:
         store = app.tools.records.releases
         found = [(release, store.stage(release.digest)) for release in store.newest()]
 
     def text() -> None:
-        lines = [(one.ref, stage, one.base.name, iso(one.created_ms)) for one, stage in found]
+        lines = [(one.ref, stage, one.base.name, when(one.created_ms)) for one, stage in found]
         table(("release", "stage", "base", "made"), lines, empty="No releases yet. Make one: modelyard tune SERVICE")
 
     rows = [{"ref": one.ref, "digest": one.digest, "stage": stage, "release": one} for one, stage in found]

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from modelyard.cli.output import Json, ProjectFile, emit, say, table
+from modelyard.cli.output import Json, ProjectFile, emit, say, table, when
 
 rollouts = typer.Typer(help="Start, watch and stop rollouts.", no_args_is_help=True)
 
@@ -42,7 +42,6 @@ def start(
 def list_rollouts(project: ProjectFile = "", as_json: Json = False) -> None:
     """The rollouts there are, newest first."""
     from modelyard.app import open_app
-    from modelyard.core.clock import iso
 
     with open_app(project) as app:
         found = app.tools.records.rollouts.newest()
@@ -51,7 +50,7 @@ def list_rollouts(project: ProjectFile = "", as_json: Json = False) -> None:
     def text() -> None:
         lines = [
             (one.id, one.service, refs.get(one.challenger, "?"), one.state, f"{one.step + 1}/{len(one.plan.steps)}",
-             iso(one.started_ms))
+             when(one.started_ms))
             for one in found
         ]  # fmt: skip
         headings = ("rollout", "service", "challenger", "state", "step", "started")

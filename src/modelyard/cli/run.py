@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from modelyard.cli.output import Json, ProjectFile, emit, table
+from modelyard.cli.output import Json, ProjectFile, emit, table, when
 
 runs = typer.Typer(help="Look at training runs.", no_args_is_help=True)
 
@@ -69,13 +69,12 @@ def tune(
 def list_runs(project: ProjectFile = "", as_json: Json = False) -> None:
     """The runs there are, newest first."""
     from modelyard.app import open_app
-    from modelyard.core.clock import iso
 
     with open_app(project) as app:
         found = app.tools.records.runs.newest()
 
     def text() -> None:
-        lines = [(one.id, one.name, one.state, iso(one.started_ms), f"{one.train_seconds:.1f} s") for one in found]
+        lines = [(one.id, one.name, one.state, when(one.started_ms), f"{one.train_seconds:.1f} s") for one in found]
         table(("run", "name", "state", "started", "training"), lines, empty="No runs yet. Try: modelyard train --help")
 
     emit(found, as_json=as_json, text=text)

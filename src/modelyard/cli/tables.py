@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from modelyard.cli.output import say, table
-from modelyard.core.clock import iso
+from modelyard.cli.output import say, table, when
 from modelyard.core.digests import short
 from modelyard.core.money import format_usd
 from modelyard.ports.dataset import Dataset
@@ -83,7 +82,7 @@ def release_text(facts: Mapping[str, Any]) -> None:
         "run": release.run_id or "none",
     }
     table(("", ""), list(parts.items()), empty="")
-    moves = [(iso(one.at_ms), f"{one.from_stage} to {one.to_stage}", one.actor, one.reason) for one in facts["moves"]]
+    moves = [(when(one.at_ms), f"{one.from_stage} to {one.to_stage}", one.actor, one.reason) for one in facts["moves"]]
     table(("when", "move", "who", "why"), moves, empty="It has not moved yet.")
     for report in facts["reports"]:
         report_text(release, report)
@@ -103,7 +102,7 @@ def rollout_text(rollout: Rollout, refs: Mapping[str, str]) -> None:
     ]  # fmt: skip
     table(("", "step", "weight", "answers needed"), steps, empty="")
     events = [
-        (iso(one.at_ms), one.kind, str(one.step + 1), one.reason,
+        (when(one.at_ms), one.kind, str(one.step + 1), one.reason,
          ", ".join(f"{name} {value:.3g}" for name, value in one.evidence.items()))
         for one in rollout.events
     ]  # fmt: skip
@@ -113,16 +112,17 @@ def rollout_text(rollout: Rollout, refs: Mapping[str, str]) -> None:
 def trace_text(trace: "Trace") -> None:
     """A lineage, one link a line, indented as it goes back."""
     from rich.console import Console
+    from rich.text import Text
     from rich.tree import Tree
 
     def grow(tree: Tree, link: Any) -> None:
-        branch = tree.add(link.title)
+        branch = tree.add(Text(f"{link.title}  {link.missing}".rstrip()))
         for name, value in link.facts.items():
-            branch.add(f"[dim]{name}[/dim] {value}")
+            branch.add(Text.assemble((f"{name} ", "dim"), short(value) if value.startswith("sha256:") else value))
         for inner in link.links:
             grow(branch, inner)
 
     root = Tree(f"answer {trace.answer_id}")
     for link in trace.links:
         grow(root, link)
-    Console().print(root)
+    Console().print(root, soft_wrap=True)

@@ -28,7 +28,7 @@ def build_report(facts: Facts, *, finished: str, peak_memory_mb: float) -> Facts
         "rollback_requests": rollback["exposed_requests"],
         "failed_requests": sum(trial["failed_requests"] for trial in trials),
         "answers": sum(trial["answers"] for trial in trials),
-        "answer_id": rollback["example_answer"] or facts["promote"]["last_answer"],
+        "answer_id": facts["promote"]["example_answer"],
         "peak_memory_mb": round(peak_memory_mb, 1),
         "finished": finished,
         "version": __version__,

@@ -44,7 +44,7 @@ class Terminal:
         seconds = monotonic_s() - began_s
         self._console.print(f"[bold]{self._number:>2}  {title}[/bold]  [dim]{seconds:.1f} s[/dim]")
         for line in tell(name, facts):
-            self._console.print(f"    {line}", markup=False)
+            self._console.print(f"    {line}", markup=False, soft_wrap=True)
         return facts
 
     @contextmanager
@@ -100,7 +100,8 @@ def _launch(facts: Facts) -> list[str]:
 
 
 def _promote(facts: Facts) -> list[str]:
-    lines = [f"{event['kind']}: {event['reason']}" for event in facts["events"] if event["kind"] != "held"]
+    told = [event for event in facts["events"] if event["kind"] not in ("started", "held")]
+    lines = [f"{event['kind'].replace('_', ' ')}: {event['reason']}" for event in told]
     return [*lines, f"{_calls(facts)}, in {facts['seconds']:.1f} s"]
 
 
@@ -149,7 +150,7 @@ def tell_end(report: Facts, folder: Path) -> None:
         f"{report['rollback_requests']} answers",
         f"traffic       {report['answers']:,} answers, {report['failed_requests']} failed requests",
     ):
-        console.print(line, markup=False)
+        console.print(line, markup=False, soft_wrap=True)
     near = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
     project = f" --project {near}" if near.as_posix() != DEMO_PROJECT.parent.as_posix() else ""
     console.print("\nLook next:", style="bold")
