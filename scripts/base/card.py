@@ -125,7 +125,7 @@ Made by `scripts/make_base.py` on {num_workers} CPU cores with {ended}. {repeata
 _LIMITS = """\
 ## Limits
 
-- It has read 30 MB of text in a narrow style. It knows few facts, cannot reason, and its free answers are fluent
+- It has read some 30 MB of text in a narrow style. It knows few facts, cannot reason, and its free answers are fluent
   nonsense. Do not use it for anything that matters.
 - Untuned it answers a message with an intent of CLINC150, whatever was asked.
 - English only. It was trained on windows of 384 tokens; `max_position_embeddings` is 1,024, but

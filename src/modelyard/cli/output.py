@@ -10,6 +10,7 @@ import typer
 from modelyard.core.clock import iso
 from modelyard.core.errors import ModelyardError
 
+_PIPE_WIDTH = 160
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")]
 ProjectFile = Annotated[
     str, typer.Option("--project", "-p", metavar="FILE", help="The project file (modelyard.yaml, found upwards).")
@@ -63,7 +64,8 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str)
         grid.add_column(heading, overflow="fold", no_wrap=number == 0)
     for line in lines:
         grid.add_row(*line)
-    Console().print(grid)
+    # A pipe has no width to heed, and a reader behind it wants whole lines.
+    Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(grid)
 
 
 def report_error(error: ModelyardError, *, as_json: bool) -> None:
