@@ -60,6 +60,14 @@ def open_app(named: str = "", settings: Settings | None = None) -> "App":
     return App(load_project(path), path.parent, settings)
 
 
+def _make_state(folder: Path) -> None:
+    """Make the state folder, kept out of Git: what changes with every run would make every lineage look dirty."""
+    folder.mkdir(parents=True, exist_ok=True)
+    ignore = folder / ".gitignore"
+    if not ignore.exists():
+        ignore.write_text("*\n")
+
+
 class App(AbstractContextManager["App"]):
     """A project with its stores. Each adapter is made when it is first used, so that light commands stay light."""
 
@@ -87,7 +95,7 @@ class App(AbstractContextManager["App"]):
         from modelyard.workflows.tools import Tools
 
         places, settings = self.places, self.settings
-        places.state.mkdir(parents=True, exist_ok=True)
+        _make_state(places.state)
         return Tools(
             records=open_records(settings.records or f"sqlite:///{places.state / 'records.db'}"),
             blobs=FsspecBlobs(settings.blobs or str(places.blobs), places.cache),

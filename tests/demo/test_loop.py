@@ -45,6 +45,9 @@ def run_and_kill(folder: Path, after_s: float) -> None:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a demonstration that was killed at random moments and then ran to its end."""
     folder = tmp_path_factory.mktemp("demo")
+    for command in ("init", "add README", "-c user.name=ada -c user.email=ada@example.com commit -m first"):
+        (folder / "README").touch()
+        subprocess.run(["git", *command.split()], cwd=folder, capture_output=True, check=True)
     draw = random.Random(11)
     for _ in range(KILLS):
         run_and_kill(folder, draw.uniform(2, 25))
@@ -93,16 +96,21 @@ def test_nothing_is_half_recorded(finished: Path) -> None:
     assert sorted(rollout["state"] for rollout in rollouts) == ["promoted", "promoted", "rolled_back"]
 
 
+def kinds_of(link: dict[str, Any]) -> set[str]:
+    """The kinds of all links below one."""
+    return {link.get("kind", "trace")}.union(*(kinds_of(inner) for inner in link.get("links", [])))
+
+
 def test_an_answer_leads_back_to_the_raw_file_and_the_commit(finished: Path, report: dict[str, Any]) -> None:
     trace = modelyard(finished, "lineage", report["answer_id"])
     assert trace["missing"] == []
-    kinds = []
-    link = trace
-    while link.get("links"):
-        link = next(inner for inner in reversed(link["links"]))
-        kinds.append(link["kind"])
-    assert kinds[:4] == ["interaction", "release", "run", "dataset"]
-    assert "support_messages.jsonl" in json.dumps(trace) or "bad_export.jsonl" in json.dumps(trace)
+    assert {"interaction", "release", "verdict", "run", "recipe", "dataset", "file", "base", "commit"} <= kinds_of(
+        trace
+    )
+    assert "support_messages.jsonl" in json.dumps(trace)
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=finished, capture_output=True, text=True, check=True)
+    assert head.stdout.strip() in json.dumps(trace)
+    assert "uncommitted" not in json.dumps(trace)
 
 
 def test_every_release_has_a_card(finished: Path, report: dict[str, Any]) -> None:

@@ -71,6 +71,7 @@ def _lay_out(folder: Path, wish: Wish, *, fresh: bool) -> None:
     else:
         shutil.copyfile(_SHIPPED_DATA, folder / _SHIPPED_DATA.name)
         write_atomically(folder / FILE_NAME, _PROJECT.read_bytes())
+    write_atomically(folder / ".gitignore", b"*\n")
     # Last: with it, the project is complete.
     write_json_atomically(marker, asdict(wish))
 
