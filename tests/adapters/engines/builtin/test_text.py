@@ -38,10 +38,18 @@ def test_the_pieces_of_any_tokens_are_their_text(tokenizer: Tokenizer, tokens: l
 
 @PATIENT
 @given(st.text("abc ", max_size=40), st.lists(st.text("abc ", min_size=1, max_size=4), min_size=1, max_size=3))
-def test_text_is_cut_before_the_stop_that_comes_first(tokenizer: Tokenizer, text: str, stops: list[str]) -> None:
-    cut = "".join(pieces(tokenizer, tokenizer.encode(text), tuple(stops)))
-    found = [index for stop in stops if (index := text.find(stop)) >= 0]
-    assert cut == (text[: min(found)] if found else text)
+def test_text_is_cut_before_the_stop_that_is_complete_first(tokenizer: Tokenizer, text: str, stops: list[str]) -> None:
+    tokens = tokenizer.encode(text)
+    assert "".join(pieces(tokenizer, tokens, tuple(stops))) == cut_by_prefixes(tokenizer, tokens, stops)
+
+
+def cut_by_prefixes(tokenizer: Tokenizer, tokens: list[int], stops: list[str]) -> str:
+    """What is left when generation ends with the first token that completes a stop."""
+    for count in range(1, len(tokens) + 1):
+        text = tokenizer.decode(tokens[:count])
+        if found := [index for stop in stops if (index := text.find(stop)) >= 0]:
+            return text[: min(found)]
+    return tokenizer.decode(tokens)
 
 
 def test_the_chat_template_is_the_model_s_own(tokenizer: Tokenizer) -> None:

@@ -51,7 +51,7 @@ class TextStream:
     """The text of an answer while its tokens come in.
 
     It holds back the bytes of an unfinished character, and text that may turn out to be the start of a stop string.
-    All pieces together are the decoded tokens, cut before the first stop string.
+    All pieces together are the decoded tokens, cut before the stop string that is complete first.
     """
 
     def __init__(self, tokenizer: Tokenizer, stops: Sequence[str] = ()) -> None:
