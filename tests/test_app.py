@@ -1,12 +1,16 @@
 """Wiring: which project file is taken, and what the settings say."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from modelyard.app import DEMO_PROJECT, find_project, open_app
 from modelyard.core.errors import InvalidInput, NotFound
+from modelyard.ports.engine import Connect
 from modelyard.settings import Settings
+from modelyard.training.lineage import describe_base
+from tests.models import make_tiny_model
 
 NOTHING = Settings(user="ada")
 PROJECT = "project: shop\n"
@@ -61,3 +65,44 @@ def test_an_engine_for_no_service_is_refused_in_words(tmp_path: Path) -> None:
     file = make(tmp_path / "modelyard.yaml")
     with open_app(str(file), Settings(tracking="none")) as app, pytest.raises(InvalidInput, match="0 bases"):
         app.engine_process()
+
+
+def test_the_owner_of_the_project_is_not_who_acts(tmp_path: Path) -> None:
+    file = make(tmp_path / "modelyard.yaml")
+    with open_app(str(file), Settings(tracking="none", user="ada")) as app:
+        assert (app.tools.actor, app.tools.owner) == ("ada", "ada")
+    file.write_text(PROJECT + "owner: olga\n")
+    with open_app(str(file), Settings(tracking="none", user="ada")) as app:
+        assert (app.tools.actor, app.tools.owner) == ("ada", "olga")
+
+
+def test_an_engine_is_started_for_a_base_at_a_path(tmp_path: Path) -> None:
+    base = make_tiny_model(tmp_path / "models" / "llama")
+    file = make(tmp_path / "modelyard.yaml")
+    file.write_text(PROJECT + "recipes: {standard: {base: models/llama}}\n")
+
+    async def served(connect: Connect) -> list[str]:
+        engine = connect()
+        try:
+            return await engine.models()
+        finally:
+            await engine.close()
+
+    with open_app(str(file), Settings(tracking="none")) as app:
+        ref = describe_base(app.tools.base_folder("models/llama"), "llama").ref
+        assert app.tools.base_folder("llama") == base
+        with app.engine_for(ref) as connect:
+            assert asyncio.run(served(connect)) == ["llama"]
+
+
+def test_a_name_of_two_bases_is_refused(tmp_path: Path) -> None:
+    file = make(tmp_path / "modelyard.yaml")
+    file.write_text(PROJECT + "recipes: {one: {base: a/llama}, same: {base: ./a/llama}}\n")
+    with open_app(str(file), Settings(tracking="none")) as app:
+        assert app.tools.base_folder("llama") == tmp_path / "a" / "llama"
+    file.write_text(PROJECT + "recipes: {one: {base: a/llama}, two: {base: b/llama}}\n")
+    with (
+        open_app(str(file), Settings(tracking="none")) as app,
+        pytest.raises(InvalidInput, match="two bases go by the name 'llama'"),
+    ):
+        _ = app.tools

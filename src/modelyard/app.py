@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _STATE_FOLDER = ".modelyard"
 SHIPPED_BASES = {"dinghy-6m": Path(__file__).parent / "demo" / "base"}
+# Longer than the gateway lets requests in flight finish (30 s).
+_GATEWAY_GRACE_S = 35.0
 DEMO_PROJECT = Path(_STATE_FOLDER) / "demo" / FILE_NAME
 
 
@@ -101,10 +103,11 @@ class App(AbstractContextManager["App"]):
             blobs=FsspecBlobs(settings.blobs or str(places.blobs), places.cache),
             tracker=self._tracker(),
             compute=LocalCompute(places.logs / "jobs.log"),
-            actor=self.project.owner or settings.user,
+            actor=settings.user,
+            owner=self.project.owner or settings.user,
             root=places.root,
             state=places.state,
-            bases=SHIPPED_BASES,
+            bases=self._bases(),
         )
 
     @property
@@ -177,18 +180,34 @@ class App(AbstractContextManager["App"]):
         flags = [text for key, value in options.items() for text in (f"--{key}", str(value))]
         command = [sys.executable, "-m", "modelyard.gateway.server", *flags]
         url = f"http://{config.host}:{port}"
-        return ServerProcess("gateway", command, url=url, log=places.logs / "gateway.log", ready_path="/ready")
+        log = places.logs / "gateway.log"
+        return ServerProcess("gateway", command, url=url, log=log, ready_path="/ready", grace_s=_GATEWAY_GRACE_S)
 
     def tokenizer_of(self, release: Release) -> "Tokenize":
         """The training side's tokenizer of a release's base, for the parity check."""
         from modelyard.training.tokenization import ChatTokenizer
 
-        return ChatTokenizer(self.tools.base_folder(self._base(release.base.name))).tokenize
+        return ChatTokenizer(self.tools.base_folder(release.base.name)).tokenize
 
-    def _base(self, name: str = "") -> str:
-        """The base of the services' recipes, as the project file writes it: the one of that name, or the only one."""
+    def _bases(self) -> dict[str, Path]:
+        """Every base by the name that engines know it by. Raises: InvalidInput where a name means two folders."""
+        bases = dict(SHIPPED_BASES)
+        for recipe in self.project.recipes.values():
+            if recipe.base in SHIPPED_BASES:
+                continue
+            name, folder = Path(recipe.base).name, (self.places.root / recipe.base).resolve()
+            if bases.setdefault(name, folder) != folder:
+                raise InvalidInput(
+                    f"two bases go by the name '{name}': {bases[name]} and {folder}",
+                    expected="a name for each, as engines know bases by the names of their folders",
+                    fix="rename one of the folders",
+                )
+        return bases
+
+    def _base(self) -> str:
+        """The base of the services' recipes, as the project file writes it."""
         recipes = [self.project.recipes[service.recipe] for service in self.project.services.values()]
-        bases = sorted({recipe.base for recipe in recipes if not name or Path(recipe.base).name == name})
+        bases = sorted({recipe.base for recipe in recipes})
         if len(bases) == 1:
             return bases[0]
         raise InvalidInput(

@@ -62,6 +62,24 @@ def test_a_dataset_is_prepared_and_shown(folder: Path) -> None:
     assert "assistant" in modelyard(folder, "data", "head", "messages").stdout
 
 
+def test_a_split_that_is_none_and_files_that_are_lost_are_told_in_words(folder: Path) -> None:
+    modelyard(folder, "data", "prepare", "messages")
+    done = modelyard(folder, "data", "head", "messages", "--split", "nonsense")
+    assert (done.returncode, done.stderr.splitlines()[0]) == (2, "error: 'nonsense' is no split of a dataset")
+    blobs = [path for path in (folder / ".modelyard" / "blobs").rglob("*") if path.is_file()]
+    for path in blobs:
+        path.chmod(0o600)
+        path.write_bytes(path.read_bytes()[:-1] + b"?")
+    damaged = modelyard(folder, "data", "head", "messages")
+    assert (damaged.returncode, "Traceback" in damaged.stderr) == (7, False)
+    for path in blobs:
+        path.unlink()
+    lost = modelyard(folder, "data", "head", "messages")
+    assert lost.returncode == 4
+    assert "are lost" in lost.stderr
+    assert "modelyard data prepare messages" in lost.stderr
+
+
 def test_preparing_twice_gives_the_same_dataset(folder: Path) -> None:
     first, second = (json.loads(modelyard(folder, "data", "prepare", "messages", "--json").stdout) for _ in range(2))
     assert first == second
@@ -73,6 +91,7 @@ def test_preparing_twice_gives_the_same_dataset(folder: Path) -> None:
         (("data", "prepare", "mesages"), 4, "did you mean 'messages'?"),
         (("data", "prepare", "missing"), 2, "nowhere.jsonl"),
         (("data", "show", "nothing"), 4, "nothing"),
+        (("data", "head", "nothing"), 4, "nothing"),
         (("train", "standard", "messages"), 4, "no entry 'standard' under 'recipes'"),
         (("release", "show", "nothing"), 4, "nothing"),
         (("rollout", "show", "nothing"), 4, "nothing"),

@@ -3,6 +3,7 @@
 import hashlib
 from pathlib import Path
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -44,3 +45,17 @@ def test_a_folder_changes_with_any_name_or_byte(tmp_path: Path) -> None:
     (tmp_path / "inner" / "a").rename(tmp_path / "inner" / "b")
     renamed = digest_folder(tmp_path)
     assert len({first, changed, renamed}) == 3
+
+
+class First(msgspec.Struct):
+    name: str
+    count: int
+
+
+class Second(msgspec.Struct):
+    count: int
+    name: str
+
+
+def test_the_order_of_fields_does_not_matter() -> None:
+    assert canonical_json(First(name="a", count=1)) == canonical_json(Second(name="a", count=1))

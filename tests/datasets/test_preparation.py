@@ -137,6 +137,21 @@ def test_every_part_of_a_row_is_in_the_digest(tmp_path: Path) -> None:
     assert digest(rows) == variants[0]
 
 
+def test_the_digest_covers_name_raw_file_and_configuration_too(tmp_path: Path) -> None:
+    def digest(name: str = "messages", path: str = "rows.jsonl", more: str = "", **settings: Any) -> str:
+        with write_rows(tmp_path / "rows.jsonl", labelled(("first", "a"), ("second", "b"))).open("a") as file:
+            file.write(more)
+        out = tmp_path / "out"
+        out.mkdir(exist_ok=True)
+        config = DatasetConfig(path=path, splits={"train": 1.0}, **settings)
+        return prepare(name, config, root=tmp_path, out=out).digest
+
+    variants = [digest(), digest(name="other"), digest(more="no row\n"), digest(min_chars=2)]
+    assert len(set(variants)) == len(variants)
+    assert digest(path="./rows.jsonl") == digest(path=str(tmp_path / "rows.jsonl")) == variants[0]
+    assert str(tmp_path) not in (tmp_path / "out" / "report.json").read_text()
+
+
 POOL = [text for text, _ in generate_messages(seed=9, num_rows=60)]
 POOL += [text + " please" for text in POOL[:20]]
 pairs = st.tuples(st.sampled_from(POOL), st.sampled_from(["a", "b"]))

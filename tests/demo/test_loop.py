@@ -16,9 +16,11 @@ import pytest
 
 from modelyard.adapters.processes import free_port
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-DEMO = [sys.executable, "-m", "modelyard", "demo", "--json", "--port", "0"]
-KILLS = 6
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+DEMO = [sys.executable, "-m", "modelyard", "demo", "--port", "0"]
+STAGES = 12
+# The eleventh only asks for a refusal: it is over before anyone could kill it.
+TOO_SHORT = 11
 
 
 def environment(home: Path) -> dict[str, str]:
@@ -32,26 +34,33 @@ def modelyard(folder: Path, *arguments: str) -> Any:
     return json.loads(done.stdout)
 
 
-def run_and_kill(folder: Path, after_s: float) -> None:
-    """Run the demonstration and kill it, and nothing but it, without a word."""
+def run_and_kill(folder: Path, stage: int, delay_s: float) -> bool:
+    """Run the demonstration, and kill it without a word a moment after a stage has begun; whether it was in it then."""
+    begun = "Ctrl-C" if stage == 1 else f"{stage - 1:>2}  "
     with subprocess.Popen(
-        DEMO, cwd=folder, env=environment(folder), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        DEMO, cwd=folder, env=environment(folder), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as demo:
-        time.sleep(after_s)
-        demo.send_signal(signal.SIGKILL)
+        assert demo.stdout is not None
+        # A stage is told when it ends.
+        assert any(line.startswith(begun) for line in demo.stdout), demo.communicate()[1]
+        time.sleep(delay_s)
+        demo.kill()
+        return not any(line.startswith(f"{stage:>2}  ") for line in demo.stdout)
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a demonstration that was killed at random moments and then ran to its end."""
+    """A folder with a demonstration that was killed in every stage and then ran to its end."""
     folder = tmp_path_factory.mktemp("demo")
     for command in ("init", "add README", "-c user.name=ada -c user.email=ada@example.com commit -m first"):
         (folder / "README").touch()
         subprocess.run(["git", *command.split()], cwd=folder, capture_output=True, check=True)
     draw = random.Random(11)
-    for _ in range(KILLS):
-        run_and_kill(folder, draw.uniform(2, 25))
-    done = subprocess.run(DEMO, cwd=folder, env=environment(folder), capture_output=True, text=True, check=False)
+    stages = [stage for stage in range(1, STAGES + 1) if stage != TOO_SHORT]
+    assert [stage for stage in stages if run_and_kill(folder, stage, draw.uniform(0.3, 2))] == stages
+    done = subprocess.run(
+        [*DEMO, "--json"], cwd=folder, env=environment(folder), capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -77,6 +86,7 @@ def test_the_better_release_is_promoted_and_the_bad_one_blocked_and_rolled_back(
 def test_no_caller_noticed(report: dict[str, Any]) -> None:
     assert report["failed_requests"] == 0
     assert report["answers"] > 100
+    assert 300 < report["peak_memory_mb"] < 4096
 
 
 def test_after_the_rollback_the_champion_answers_everyone(finished: Path, report: dict[str, Any]) -> None:
@@ -183,11 +193,7 @@ def test_the_finished_project_serves_the_official_client(up: Up, finished: Path)
     assert whole.choices[0].message.content
     pieces = client.chat.completions.create(model="support", messages=question, stream=True)  # type: ignore[call-overload]
     assert "".join(piece.choices[0].delta.content or "" for piece in pieces) == whole.choices[0].message.content
-    for _ in range(100):
-        command = [sys.executable, "-m", "modelyard", "lineage", whole.id, "--json"]
-        if subprocess.run(command, cwd=finished, capture_output=True, check=False).returncode == 0:
-            return
-    raise AssertionError("the answer never reached the records")
+    wait_until_recorded(finished, whole.id)
 
 
 @pytest.mark.parametrize(
@@ -209,11 +215,13 @@ def test_a_bad_request_gets_an_openai_error(up: Up, change: dict[str, Any], stat
     assert said in error["message"]
 
 
-def test_a_busy_port_is_refused_in_words_and_leaves_nothing(up: Up, finished: Path) -> None:
-    command = [sys.executable, "-m", "modelyard", "up", "--port", str(up.port)]
+@pytest.mark.parametrize("arguments", [["up", "--port", "0"], ["demo", "--port", "0"], ["demo", "--fresh"]])
+def test_a_served_project_is_neither_served_twice_nor_cleared(up: Up, finished: Path, arguments: list[str]) -> None:
+    command = [sys.executable, "-m", "modelyard", *arguments]
     done = subprocess.run(command, cwd=finished, env=environment(finished), capture_output=True, text=True, check=False)
     assert done.returncode == 5
-    assert "is being served by process" in done.stderr
+    assert f"is in use by process {up.process.pid}" in done.stderr
+    assert (finished / ".modelyard" / "demo" / "report.json").is_file()
 
 
 def test_a_killed_engine_is_started_again(up: Up) -> None:
@@ -234,14 +242,35 @@ def test_a_killed_engine_is_started_again(up: Up) -> None:
     raise AssertionError(f"it did not come back: {statuses[-10:]}")
 
 
-def test_the_gateway_outlives_a_lost_database(up: Up, finished: Path) -> None:
+def test_answers_given_while_the_database_was_away_are_recorded_once_it_is_back(up: Up, finished: Path) -> None:
     body = {"model": "support", "messages": [{"role": "user", "content": "I want my money back"}]}
-    database = finished / ".modelyard" / "demo" / ".modelyard" / "records.db"
-    hidden = database.with_suffix(".away")
-    database.rename(hidden)
+    state = finished / ".modelyard" / "demo" / ".modelyard"
+    away = state / "away"
+    away.mkdir()
+    ids: list[str] = []
+    names = [path.name for path in state.glob("records.db*")]
+    for name in names:
+        (state / name).rename(away / name)
     try:
-        for _ in range(5):
+        deadline = time.monotonic() + 3
+        while time.monotonic() < deadline:
             answer = httpx.post(f"{up.url}/v1/chat/completions", headers=up.headers, json=body, timeout=30)
             assert answer.status_code == 200
+            ids.append(answer.json()["id"])
+        made = [path.name for path in state.glob("records.db*")]
+        assert made == [], "a database in the lost one's place"
     finally:
-        hidden.rename(database)
+        for name in names:
+            (away / name).rename(state / name)
+    for id in (ids[0], ids[-1]):
+        wait_until_recorded(finished, id)
+    assert up.process.poll() is None
+
+
+def wait_until_recorded(folder: Path, id: str) -> None:
+    command = [sys.executable, "-m", "modelyard", "lineage", id, "--json"]
+    for _ in range(20):
+        if subprocess.run(command, cwd=folder, capture_output=True, check=False).returncode == 0:
+            return
+        time.sleep(0.2)
+    raise AssertionError("the answer never reached the records")

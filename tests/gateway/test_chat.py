@@ -158,6 +158,19 @@ def test_engine_errors_pass_through_with_their_body(yard: Yard, engine: Engine) 
     assert [entry.status for entry in yard.interactions()] == [400, 503]
 
 
+@pytest.mark.parametrize("status", ["401", "403", "404"])
+def test_what_is_wrong_between_us_and_the_engine_is_not_the_callers_mistake(
+    yard: Yard, engine: Engine, status: str
+) -> None:
+    engine.fault["champ"] = status
+    answer = yard.post()
+    assert answer.status_code == 503
+    assert answer.json()["error"]["code"] == f"upstream_{status}"
+    assert "engine says" not in answer.text
+    assert answer.headers["retry-after"] == "1"
+    assert [(entry.status, entry.error) for entry in yard.interactions()] == [(503, f"upstream_{status}")]
+
+
 @pytest.mark.parametrize(
     ("fault", "status", "code"), [("html", 500, "upstream_500"), ("garbage", 502, "upstream_malformed")]
 )

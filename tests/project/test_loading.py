@@ -87,6 +87,15 @@ def test_all_mistakes_are_told_at_once() -> None:
         ("just words", "the file holds no keys"),
         ("project: shop\nservices: 3\n", "modelyard.yaml:2:1: 'services' is 3"),
         ("project: shop\ngateway: {port: 70000}\n", "modelyard.yaml:2:11: 'gateway.port' is 70000"),
+        ("project: shop\nowner: \x07bell\n", r"modelyard.yaml:2:8: not YAML: the character '\x07' may not stand here"),
+        ("project: shop\nproject: yard\n", 'modelyard.yaml:2:1: not YAML: found duplicate key "project"'),
+        ("project: shop\nsuites:\n\theld-out: {}\n", "modelyard.yaml:3:1: not YAML: found character '\\t'"),
+        ("project: &all [*all]\n", "modelyard.yaml"),
+        ("project: 2024-99-99\n", "modelyard.yaml"),
+        ("project: shop\nengine: {kind: vllm}\n", "modelyard.yaml:2:1: 'engine' is {'kind': 'vllm'}"),
+        ("project: shop\nengine: {kind: vllm}\n", "add the address of a running one"),
+        ('project: shop\ngateway: {host: "::1"}\n', "IPv6 addresses such as '::1' are not supported yet"),
+        ('project: shop\nengine: {host: "::1"}\n', "modelyard.yaml:2:10: 'engine.host' is '::1'"),
     ],
 )
 def test_what_is_no_project_file_is_refused_in_words(text: str, said: str) -> None:
@@ -107,3 +116,28 @@ def test_a_price_is_exact_text() -> None:
     project = parse_project(GOOD + '    price: {input: "0.15"}\n')
     assert project.services["support"].price.input == "0.15"
     assert "'services.support.price.input'" in problem_of(GOOD + "    price: {input: cheap}\n")
+
+
+def test_a_mistake_that_a_merge_brought_in_is_told_where_it_was_merged() -> None:
+    text = GOOD.replace("standard: {base: dinghy-6m}", "standard: &s {base: dinghy-6m}\n  bad: {<<: *s, rnk: 4}")
+    assert "modelyard.yaml:6:17: unknown key 'rnk'; did you mean 'rank'?" in problem_of(text)
+    merged = GOOD.replace("standard: {base: dinghy-6m}", "standard: &s {base: dinghy-6m, rank: x}\n  bad: {<<: *s}")
+    told = problem_of(merged)
+    assert "modelyard.yaml:6:3: 'recipes.bad.rank' is 'x'" in told
+    assert "modelyard.yaml:5:34: 'recipes.standard.rank' is 'x'" in told
+
+
+def test_a_merge_counts() -> None:
+    text = GOOD.replace("standard: {base: dinghy-6m}", "big: &s {base: dinghy-6m, rank: 64}\n  standard: {<<: *s}")
+    assert parse_project(text).recipes["standard"].rank == 64
+
+
+def test_a_suite_may_name_one_dataset_for_good() -> None:
+    project = parse_project(GOOD.replace("{dataset: messages}", "{dataset: messages@1a2b3c4d5e6f}"))
+    assert project.suites["held-out"].dataset == "messages@1a2b3c4d5e6f"
+    assert "names 'massages@1a2b'" in problem_of(GOOD.replace("{dataset: messages}", "{dataset: massages@1a2b}"))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "localhost", "gateway-1.example.org"])
+def test_names_and_ipv4_addresses_are_hosts(host: str) -> None:
+    assert parse_project(f"project: shop\ngateway: {{host: {host}}}\n").gateway.host == host

@@ -6,7 +6,7 @@ import pytest
 from modelyard.adapters.records.store import SqlRecords
 from modelyard.ports.report import Metric
 from modelyard.registry.cards import model_card, render_card
-from tests.adapters.records.values import a_dataset, a_release, a_report, a_run, a_verdict
+from tests.adapters.records.values import a_dataset, a_release, a_report, a_run, a_verdict, an_approval
 
 hub = pytest.importorskip("huggingface_hub", reason="pip install huggingface_hub: the oracle for model cards")
 
@@ -71,3 +71,11 @@ def test_hostile_texts_do_not_break_the_card() -> None:
     card = model_card(release, run=None, dataset=None, reports=[a_report(suite="s: |")], verdict=None)
     assert hub.ModelCard(card).data.base_model == "b: [#1]"
     assert "\n## Gate\n`code`" not in card
+
+
+def test_it_says_who_decided_what(records: SqlRecords) -> None:
+    release, _, _ = add_everything(records)
+    assert "Nobody approved" in render_card(records, release)
+    (verdict,) = records.verdicts.newest(release.digest)
+    records.verdicts.approve(an_approval(verdict, decision="override", person="grace", reason="we want to see"))
+    assert "| override | grace | we want to see |" in render_card(records, release)

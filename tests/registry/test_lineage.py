@@ -13,7 +13,7 @@ from modelyard.ports.interaction import Interaction
 from modelyard.ports.records import JournalMark
 from modelyard.ports.release import Release
 from modelyard.registry.lineage import Link, trace
-from tests.adapters.records.values import a_dataset, a_release, a_run, a_verdict, an_interaction
+from tests.adapters.records.values import a_dataset, a_release, a_run, a_verdict, an_approval, an_interaction
 
 RECIPE = {"rank": 32, "lr": 0.002, "targets": ["q_proj", "v_proj"]}
 
@@ -45,7 +45,9 @@ def test_the_whole_way_back(records: SqlRecords) -> None:
     run = add_run(records)
     release = a_release(run_id=run.id)
     records.releases.add(release)
-    records.verdicts.add(a_verdict(release.digest))
+    verdict = a_verdict(release.digest)
+    records.verdicts.add(verdict)
+    records.verdicts.approve(an_approval(verdict, decision="override", reason="we want to see"))
     interaction = ask(records, release)
 
     found = trace(records, interaction.id)
@@ -58,6 +60,7 @@ def test_the_whole_way_back(records: SqlRecords) -> None:
     assert (links["file"].title, links["file"].digest) == ("raw.jsonl", dataset.sources[0].digest)
     assert links["commit"].digest == "c0ffee"
     assert links["release"].facts["stage"] == "draft"
+    assert links["verdict"].facts["override by grace"] == "we want to see"
     assert msgspec.json.decode(msgspec.json.encode(found), type=type(found)) == found
 
 

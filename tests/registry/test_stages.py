@@ -6,12 +6,13 @@ import pytest
 
 from modelyard.adapters.records.store import SqlRecords
 from modelyard.core.errors import Conflict, NotFound, Refused
-from modelyard.ports.release import Release, Stage
+from modelyard.ports.release import Release, Stage, StageMove
 from modelyard.ports.verdict import Check, Verdict
 from modelyard.registry.policy import Policy
-from modelyard.registry.stages import LEGAL, archive, promote, unmet_demands
+from modelyard.registry.stages import ROADS, Goal, archive, check, check_return, follow, unmet_demands
 from tests.adapters.records.values import (
     NOW_MS,
+    a_launch,
     a_move,
     a_release,
     a_rollout,
@@ -23,6 +24,20 @@ from tests.adapters.records.values import (
 POLICY = Policy(name="careful", min={"exact_match": 0.85})
 FOUR_EYES = Policy(name="four-eyes", min={"exact_match": 0.85}, approvals=1)
 FAILED = (Check(name="exact_match", passed=False, seen="0.2", demanded="at least 0.85"),)
+
+
+PLACES: dict[Stage, tuple[Stage, ...]] = {
+    "draft": (),
+    "staging": ("staging",),
+    "production": ("staging", "production"),
+    "archived": ("staging", "production", "archived"),
+}
+NEXT: dict[Stage, tuple[Stage, ...]] = {
+    "draft": ("staging", "archived"),
+    "staging": ("production", "archived"),
+    "production": ("archived",),
+    "archived": ("production",),
+}
 
 
 def add_release(records: SqlRecords, adapter: str = "weights", owner: str = "ada") -> Release:
@@ -42,9 +57,18 @@ def judge(records: SqlRecords, release: Release, policy: Policy = POLICY, **fiel
     return verdict
 
 
-def move(records: SqlRecords, release: Release, to: Stage, policy: Policy = POLICY, **fields: Any):
+def move(records: SqlRecords, release: Release, to: Goal, policy: Policy = POLICY, **fields: Any) -> StageMove:
+    """Ask, then follow: what every rollout does."""
     signed = {"actor": "grace", "reason": "because", "service": "support"} | fields
-    return promote(records, release, to, signed["actor"], signed["reason"], policy=policy, service=signed["service"])
+    verdict_id = check(records, release, to, policy=policy, service=signed["service"])
+    follow(records, release.digest, to, signed["actor"], signed["reason"], verdict_id=verdict_id)
+    return records.releases.moves(release.digest)[-1]
+
+
+def bring_back(records: SqlRecords, release: Release, service: str = "support") -> StageMove:
+    verdict_id = check_return(records, release, service)
+    follow(records, release.digest, "production", "grace", "rolled back to", verdict_id=verdict_id)
+    return records.releases.moves(release.digest)[-1]
 
 
 def place(records: SqlRecords, release: Release, *stages: Stage) -> None:
@@ -78,23 +102,40 @@ class TestTheRoad:
         assert records.releases.stage(release.digest) == "archived"
         assert [one.to_stage for one in records.releases.moves(release.digest)] == ["staging", "production", "archived"]
 
-    @pytest.mark.parametrize("from_stage", list(LEGAL))
-    @pytest.mark.parametrize("to_stage", list(LEGAL))
-    def test_no_step_can_be_left_out(self, records: SqlRecords, from_stage: Stage, to_stage: Stage) -> None:
+    @pytest.mark.parametrize("from_stage", list(ROADS))
+    @pytest.mark.parametrize("to_stage", ["staging", "production", "archived"])
+    def test_a_release_follows_its_traffic_step_by_step(
+        self, records: SqlRecords, from_stage: Stage, to_stage: Stage
+    ) -> None:
+        release = add_release(records)
+        place(records, release, *PLACES[from_stage])
+        before = len(records.releases.moves(release.digest))
+        for _ in range(2):
+            follow(records, release.digest, to_stage, "grace", "because", verdict_id="v")
+        moves = records.releases.moves(release.digest)
+        assert all(one.to_stage in NEXT[one.from_stage] for one in moves)
+        assert [one.verdict_id for one in moves[before:]] == ["v"] * (len(moves) - before)
+        back = to_stage == "staging" and from_stage != "draft"
+        assert records.releases.stage(release.digest) == (from_stage if back else to_stage)
+
+    @pytest.mark.parametrize("from_stage", ["draft", "staging", "production"])
+    @pytest.mark.parametrize("goal", ["staging", "production"])
+    def test_the_stage_reached_excuses_nothing(self, records: SqlRecords, from_stage: Stage, goal: Goal) -> None:
         release = add_release(records)
         judge(records, release)
-        roads: dict[Stage, tuple[Stage, ...]] = {
-            "draft": (),
-            "staging": ("staging",),
-            "production": ("staging", "production"),
-            "archived": ("staging", "production", "archived"),
-        }
-        place(records, release, *roads[from_stage])
-        records.rollouts.add(a_rollout(state="promoted", champion="", challenger=release.digest))
-        if to_stage in LEGAL[from_stage]:
-            assert move(records, release, to_stage).to_stage == to_stage
-        else:
-            assert_refused(records, release, to_stage, because=f"from {from_stage} a release can only go to")
+        place(records, release, *PLACES[from_stage])
+        assert unmet_demands(records, release, goal, policy=POLICY, service="support") == []
+        judge(records, release, passed=False, created_ms=NOW_MS + 1)
+        assert_refused(records, release, goal, because="did not pass")
+        assert_refused(records, release, goal, FOUR_EYES, because="no verdict")
+
+    @pytest.mark.parametrize("goal", ["staging", "production"])
+    def test_an_archived_release_gets_no_new_traffic(self, records: SqlRecords, goal: Goal) -> None:
+        release = add_release(records)
+        judge(records, release)
+        place(records, release, "staging", "production", "archived")
+        records.rollouts.add(a_launch(release=release.digest))
+        assert_refused(records, release, goal, because="it is archived")
 
     def test_an_unknown_release_is_not_found(self, records: SqlRecords) -> None:
         with pytest.raises(NotFound):
@@ -104,8 +145,6 @@ class TestTheRoad:
     def test_every_move_is_signed(self, records: SqlRecords, unsigned: dict) -> None:
         release = add_release(records)
         judge(records, release)
-        with pytest.raises(Refused, match="must be named"):
-            move(records, release, "staging", **unsigned)
         with pytest.raises(Refused, match="must be named"):
             archive(records, release, **({"actor": "grace", "reason": "old"} | unsigned))
 
@@ -121,8 +160,8 @@ class TestTheRoad:
             return seen
 
         monkeypatch.setattr(records.releases, "stage", late)
-        with pytest.raises((Conflict, Refused)):
-            move(records, release, "staging")
+        with pytest.raises(Conflict):
+            follow(records, release.digest, "staging", "grace", "because", verdict_id="")
         assert records.releases.stage(release.digest) == "archived"
 
 
@@ -230,7 +269,7 @@ class TestProduction:
         release = self.staged(records)
         verdict = judge(records, release, FOUR_EYES, passed=False)
         records.verdicts.approve(an_approval(verdict, decision="reject", person="lin", reason="too slow"))
-        records.rollouts.add(a_rollout(champion="sha256:never"))
+        records.rollouts.add(a_launch(release="sha256:never"))
         demands = unmet_demands(records, release, "production", policy=FOUR_EYES, service="support")
         assert len(demands) == 4
         with pytest.raises(Refused) as refusal:
@@ -283,7 +322,7 @@ class TestProduction:
     def test_needs_something_to_roll_back_to(self, records: SqlRecords) -> None:
         release, champion = self.staged(records), add_release(records, "older weights")
         judge(records, release)
-        records.rollouts.add(a_rollout(champion=champion.digest, challenger=release.digest))
+        records.rollouts.add(a_launch(release=champion.digest))
         assert_refused(records, release, "production", because="no release to roll back to")
         place(records, champion, "staging", "production", "archived")
         assert move(records, release, "production").to_stage == "production"
@@ -291,13 +330,14 @@ class TestProduction:
     def test_it_is_no_rollback_target_of_its_own(self, records: SqlRecords) -> None:
         release, never = self.staged(records), add_release(records, "never in production")
         judge(records, release)
+        records.rollouts.add(a_launch(release=never.digest))
         records.rollouts.add(a_rollout(state="promoted", champion=never.digest, challenger=release.digest))
         assert_refused(records, release, "production", because="no release to roll back to")
 
     def test_other_services_do_not_matter(self, records: SqlRecords) -> None:
         release = self.staged(records)
         judge(records, release)
-        records.rollouts.add(a_rollout("another service", champion="sha256:x"))
+        records.rollouts.add(a_launch("another service", release="sha256:x"))
         assert move(records, release, "production").to_stage == "production"
 
 
@@ -306,8 +346,11 @@ class TestReturn:
         release = add_release(records)
         judge(records, release)
         place(records, release, "staging", "archived")
+        records.rollouts.add(a_launch(release="sha256:c"))
         records.rollouts.add(a_rollout(state="rolled_back", champion="sha256:c", challenger=release.digest))
-        assert_refused(records, release, "production", because="never in production.*never served 'support'")
+        with pytest.raises(Refused, match=r"never in production.*never served 'support'"):
+            bring_back(records, release)
+        assert records.releases.stage(release.digest) == "archived"
 
     def test_a_champion_comes_back_without_new_evidence(self, records: SqlRecords) -> None:
         """A rollback must not wait for a gate; what it rests on is the verdict that led there first."""
@@ -316,12 +359,14 @@ class TestReturn:
         move(records, release, "staging")
         move(records, release, "production")
         archive(records, release, "grace", "succeeded")
-        records.rollouts.add(a_rollout(champion=release.digest))
-        back = move(records, release, "production", FOUR_EYES, reason="rolled back to")
+        records.rollouts.add(a_launch(release=release.digest))
+        judge(records, release, passed=False, created_ms=NOW_MS + 1)
+        back = bring_back(records, release)
         assert (back.from_stage, back.verdict_id) == ("archived", verdict.id)
 
     def test_not_for_a_service_it_never_served(self, records: SqlRecords) -> None:
         release = add_release(records)
         place(records, release, "staging", "production", "archived")
-        records.rollouts.add(a_rollout("another", champion=release.digest))
-        assert_refused(records, release, "production", because="never served 'support'")
+        records.rollouts.add(a_launch("another", release=release.digest))
+        with pytest.raises(Refused, match="never served 'support'"):
+            bring_back(records, release)

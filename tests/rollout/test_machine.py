@@ -8,7 +8,7 @@ from scipy import stats
 
 from modelyard.core.errors import Conflict, InvalidInput
 from modelyard.rollout.evidence import Arm
-from modelyard.rollout.machine import Decision, advance, cancel, decide, launch, start
+from modelyard.rollout.machine import CONTROL, Decision, advance, bring_back, cancel, decide, launch, start
 from tests.rollout.rollouts import (
     CANARY,
     CHALLENGER,
@@ -156,9 +156,26 @@ class TestAdvance:
         assert (one.state, one.step, one.events[0].kind) == ("running", 0, "started")
 
     def test_a_first_release_is_launched_at_once(self) -> None:
-        launched = launch("support", CHALLENGER, make_plan(), now_ms=3)
+        launched = launch("support", CHALLENGER, now_ms=3, by="ada", verdict_id="v")
         assert (launched.champion, launched.challenger, launched.state) == ("", CHALLENGER, "promoted")
         assert (launched.finished_ms, [event.kind for event in launched.events]) == (3, ["started", "promoted"])
+        assert ([event.by for event in launched.events], launched.verdict_id) == (["ada", "ada"], "v")
+        assert launched.serving == CHALLENGER
+
+    def test_a_former_champion_is_back_at_once(self) -> None:
+        back = bring_back("support", CHALLENGER, CHAMPION, "it is wrong on invoices", 3, by="ada", verdict_id="v")
+        assert (back.champion, back.challenger, back.state, back.serving) == (
+            CHALLENGER,
+            CHAMPION,
+            "promoted",
+            CHAMPION,
+        )
+        assert back.events[-1].reason == "brought back: it is wrong on invoices"
+
+    def test_what_no_person_did_is_signed_so(self) -> None:
+        rollout = advance(make_rollout(), Decision(kind="roll_back", reason="worse"), now_ms=1)
+        assert rollout.events[-1].by == CONTROL
+        assert cancel(make_rollout(), "enough", 1, by="ada").events[-1].by == "ada"
 
     def test_a_rollout_needs_two_releases_and_a_step(self) -> None:
         with pytest.raises(InvalidInput, match="is the champion of 'support' already"):

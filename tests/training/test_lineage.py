@@ -94,3 +94,18 @@ def test_a_failing_gpu_tool_is_no_gpu(monkeypatch, tmp_path):
     assert describe_hardware()["gpus"] == []
     tool.write_text("#!/bin/sh\necho Some GPU\necho Some GPU\n")
     assert describe_hardware()["gpus"] == ["Some GPU", "Some GPU"]
+
+
+def test_what_changes_no_answer_is_not_in_the_base(base, tmp_path):
+    folder = tmp_path / "tiny"
+    shutil.copytree(base, folder)
+    before = describe_base(folder)
+    (folder / "README.md").write_text("words")
+    (folder / "training_log.json").write_text("{}")
+    assert describe_base(folder) == before
+    for name in ("config.json", "generation_config.json", "model.safetensors", "tokenizer.json"):
+        with (folder / name).open("ab") as file:
+            file.write(b" ")
+        after = describe_base(folder)
+        assert after.ref.digest != before.ref.digest
+        before = after

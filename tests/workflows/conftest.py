@@ -53,6 +53,7 @@ def tools(tmp_path: Path) -> Iterator[Tools]:
         tracker=NoTracker(),
         compute=LocalCompute(),
         actor="ada",
+        owner="olga",
         root=tmp_path,
         state=state,
         bases={},

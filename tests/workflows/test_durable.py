@@ -1,8 +1,10 @@
 """Durable work goes on where it was: after SIGKILL, after a failure, and not at all after its end."""
 
+import os
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from modelyard.workflows.durable import Step, run_durably
 
 CHILD = textwrap.dedent(
     """
-    import os, sys
+    import os, sys, time
     from pathlib import Path
     from modelyard.workflows.durable import run_durably
 
@@ -23,6 +25,8 @@ CHILD = textwrap.dedent(
             file.write(name + "\\n")
         if name == die_in:
             os.kill(os.getpid(), 9)
+        if die_in == "never":
+            time.sleep(60)
         return {"name": name}
 
     def body(step):
@@ -84,3 +88,26 @@ def test_finished_work_hands_back_its_result(tmp_path: Path) -> None:
     assert run_durably(tmp_path, "work", body) == 42
     assert run_durably(tmp_path, "work", body) == 42
     assert ran == ["one"]
+
+
+def test_two_processes_do_not_do_the_same_work_at_once(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", CHILD, str(tmp_path), "never"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as first:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "ran").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        second = run_child(tmp_path, "nothing")
+        first.kill()
+    assert second.returncode == 1
+    assert f"the work 'work' is being done by process {first.pid}" in second.stderr
+    assert steps_run(tmp_path) == ["one"]
+    assert run_child(tmp_path, "nothing").stdout.strip() == "['one', 'two', 'three']"
+
+
+def test_work_is_not_begun_within_itself(tmp_path: Path) -> None:
+    def body(step: Step) -> None:
+        run_durably(tmp_path, "work", body)
+
+    with pytest.raises(Exception, match=f"being done by process {os.getpid()}"):
+        run_durably(tmp_path, "work", body)

@@ -6,14 +6,13 @@ from modelyard.ports.routes import decode_route_table
 from modelyard.project.model import Project
 from modelyard.workflows.keys import create_key, revoke_key
 from modelyard.workflows.rollouts import begin_rollout
-from modelyard.workflows.routes import build_services, publish
+from modelyard.workflows.routes import publish
 from modelyard.workflows.tools import Tools
-from tests.workflows.yard import make_release
+from tests.workflows.yard import make_release, services_now
 
 
 def publish_now(tools: Tools, project: Project, file: Path) -> int:
-    services = build_services(tools.records, project, "http://127.0.0.1:1")
-    return publish(tools.records, services, file).version
+    return publish(tools.records, services_now(tools, project), file).version
 
 
 def test_a_table_is_written_where_something_changed_and_only_there(

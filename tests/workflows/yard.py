@@ -9,25 +9,51 @@ from modelyard.ports.interaction import Feedback, Interaction, JournalEntry
 from modelyard.ports.records import JournalMark
 from modelyard.ports.release import ModelRef, Release
 from modelyard.ports.rollout import Rollout
-from modelyard.ports.routes import Role
+from modelyard.ports.routes import Role, Service
 from modelyard.ports.verdict import Check, Verdict
 from modelyard.project.model import Project
 from modelyard.workflows.releases import policy_of
+from modelyard.workflows.rollouts import Looks, settle_stages, step_rollout
+from modelyard.workflows.routes import build_service
 from modelyard.workflows.tools import Tools
 
 
-def make_release(tools: Tools, project: Project, name: str, *, passed: bool = True) -> Release:
+def step_all(tools: Tools, project: Project) -> list[Rollout]:
+    """What the control loop does with the rollouts in one turn."""
+    stepped = [step_rollout(tools, project, rollout, Looks()) for rollout in tools.records.rollouts.running()]
+    for rollout in stepped:
+        settle_stages(tools, rollout.service)
+    return stepped
+
+
+def services_now(tools: Tools, project: Project) -> tuple[Service, ...]:
+    """The launched services as they should be served."""
+    found = (build_service(tools.records, project, name, "http://engine") for name in sorted(project.services))
+    return tuple(service for service in found if service)
+
+
+def make_release(
+    tools: Tools, project: Project, name: str, *, passed: bool = True, adapter: str = "", service: str = "support"
+) -> Release:
     """A recorded draft with a verdict under the service's policy."""
     release = Release(
         name="support",
         base=ModelRef(name="base", digest=digest_text("base")),
-        adapter=digest_text(name),
+        adapter=adapter or digest_text(name),
         tokenizer_digest=digest_text("tokenizer"),
         template_digest=digest_text("template"),
         created_ms=now_ms(),
     )
     tools.records.releases.add(release)
-    policy = policy_of(project, "support")
+    judge(tools, project, release, passed=passed, service=service)
+    return release
+
+
+def judge(
+    tools: Tools, project: Project, release: Release, *, passed: bool = True, service: str = "support"
+) -> Verdict:
+    """A recorded verdict on a release under a service's policy."""
+    policy = policy_of(project, service)
     verdict = Verdict(
         id=new_id(),
         release=release.digest,
@@ -39,7 +65,7 @@ def make_release(tools: Tools, project: Project, name: str, *, passed: bool = Tr
         created_ms=now_ms(),
     )
     tools.records.verdicts.add(verdict)
-    return release
+    return verdict
 
 
 def make_traffic(

@@ -90,6 +90,11 @@ class ServerProcess:
             fix="see the log; the command was: " + " ".join(self.command),
         )
 
+    def ready(self) -> bool:
+        """Whether it says now that it is ready."""
+        with httpx.Client(timeout=1.0) as client:
+            return self._healthy(client)
+
     def wait_ready(self, timeout_s: float = 120.0, progress: Callable[[float], None] | None = None) -> float:
         """Wait until it says that it is ready; return the seconds it took. `progress` hears the seconds waited so far.
 

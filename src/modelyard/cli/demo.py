@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from modelyard.cli.interruption import leaving_at_once
 from modelyard.cli.output import Json, print_json
 
 
@@ -31,6 +32,7 @@ def demo(
     from modelyard.demo.running import Wish, run_demo
 
     wish = Wish(data=data, prompt=prompt, answer=answer, steps=steps)
-    report = run_demo(Path(folder), wish, port=None if port < 0 else port, fresh=fresh, quiet=as_json)
+    with leaving_at_once():
+        report = run_demo(Path(folder), wish, port=None if port < 0 else port, fresh=fresh, quiet=as_json)
     if as_json:
         print_json(report)

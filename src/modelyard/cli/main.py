@@ -11,6 +11,8 @@ from modelyard.cli import data, demo, gateway, keys, lineage, project, release, 
 from modelyard.cli.output import note, report_error
 from modelyard.core.errors import ModelyardError
 
+_INTERRUPTED = 130
+
 # Plain help: the rich one would take half of the start-up time.
 app = typer.Typer(
     name="modelyard",
@@ -48,9 +50,14 @@ def main() -> None:
     except ModelyardError as error:
         report_error(error, as_json="--json" in sys.argv)
         sys.exit(error.exit_code)
+    except SystemExit as end:
+        # Typer turns Ctrl-C into this.
+        if end.code == _INTERRUPTED:
+            note("interrupted")
+        raise
     except KeyboardInterrupt:
         note("interrupted")
-        sys.exit(130)
+        sys.exit(_INTERRUPTED)
     except BrokenPipeError:
         # The reader of our output left; Python would complain once more while flushing at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -38,13 +38,14 @@ def list_releases(project: ProjectFile = "", as_json: Json = False) -> None:
 
 @releases.command()
 def show(release: Ref, project: ProjectFile = "", as_json: Json = False) -> None:
-    """One release: what it is made of, its stage and how it got there, its reports and verdicts."""
+    """One release: what it is made of, its stage and how it got there, its reports, verdicts and approvals."""
     from modelyard.app import open_app
     from modelyard.cli.tables import release_text
 
     with open_app(project) as app:
         records = app.tools.records
         found = records.releases.find(release)
+        verdicts = records.verdicts.newest(found.digest)
         facts = {
             "ref": found.ref,
             "digest": found.digest,
@@ -52,7 +53,8 @@ def show(release: Ref, project: ProjectFile = "", as_json: Json = False) -> None
             "release": found,
             "moves": records.releases.moves(found.digest),
             "reports": records.reports.newest(found.digest),
-            "verdicts": records.verdicts.newest(found.digest),
+            "verdicts": verdicts,
+            "approvals": [one for verdict in verdicts for one in records.verdicts.approvals(verdict.id)],
         }
     emit(facts, as_json=as_json, text=lambda: release_text(facts))
 
@@ -131,18 +133,23 @@ def override(release: Ref, reason: Reason, project: ProjectFile = "", as_json: J
 
 
 def _decide(release: str, decision: "Decision", reason: str, project: str, as_json: bool) -> None:
+    from msgspec import to_builtins
+
     from modelyard.app import open_app
     from modelyard.workflows.verdicts import decide
 
     with open_app(project) as app:
         found = app.tools.records.releases.find(release)
         approval = decide(app.tools, found, decision, reason)
-    emit(approval, as_json=as_json, text=lambda: say(f"{found.ref}: {decision} by {approval.person}, recorded"))
+        verdict = app.tools.records.verdicts.get(approval.verdict_id)
+    on = f"the verdict {verdict.id} under the policy '{verdict.policy}'"
+    said = f"{found.ref}: {decision} by {approval.person} on {on}, recorded"
+    emit({**to_builtins(approval), "policy": verdict.policy}, as_json=as_json, text=lambda: say(said))
 
 
 @releases.command()
 def archive(release: Ref, reason: Reason, project: ProjectFile = "", as_json: Json = False) -> None:
-    """Put a release away: kept for audit and rollback, no new traffic."""
+    """Put a release without traffic away: kept for audit and rollback, no new traffic."""
     from modelyard.app import open_app
     from modelyard.workflows.releases import archive_release
 

@@ -1,10 +1,15 @@
 """`modelyard rollout`: bring a release to its callers, step by step, and back."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from modelyard.cli.output import Json, ProjectFile, emit, say, table, when
+
+if TYPE_CHECKING:
+    from modelyard.ports.rollout import Rollout
+
+Reason = Annotated[str, typer.Option(help="Why; kept for ever.")]
 
 rollouts = typer.Typer(help="Start, watch and stop rollouts.", no_args_is_help=True)
 
@@ -18,6 +23,7 @@ def register(app: typer.Typer) -> None:
 def start(
     service: Annotated[str, typer.Argument(help="A service of the project file.")],
     release: Annotated[str, typer.Argument(help="name, name@digest, or a digest's beginning.")],
+    plan: Annotated[str, typer.Option(help="A rollout of the project file; the service's own by default.")] = "",
     project: ProjectFile = "",
     as_json: Json = False,
 ) -> None:
@@ -31,9 +37,9 @@ def start(
 
     with open_app(project) as app:
         config = app.named("services", service)
-        plan = app.named("rollouts", config.rollout).plan()
+        steps = app.named("rollouts", plan or config.rollout).plan()
         chosen = app.tools.records.releases.find(release)
-        rollout = begin_rollout(app.tools, app.project, service, chosen, plan)
+        rollout = begin_rollout(app.tools, app.project, service, chosen, steps)
         refs = app.refs()
     emit(rollout, as_json=as_json, text=lambda: rollout_text(rollout, refs))
 
@@ -49,7 +55,7 @@ def list_rollouts(project: ProjectFile = "", as_json: Json = False) -> None:
 
     def text() -> None:
         lines = [
-            (one.id, one.service, refs.get(one.challenger, "?"), one.state, f"{one.step + 1}/{len(one.plan.steps)}",
+            (one.id, one.service, refs.get(one.challenger, "?"), one.state, _step_text(one),
              when(one.started_ms))
             for one in found
         ]  # fmt: skip
@@ -78,14 +84,38 @@ def show(
 @rollouts.command()
 def cancel(
     id: Annotated[str, typer.Argument(help="A running rollout's id.")],
-    reason: Annotated[str, typer.Option(help="Why; kept for ever.")],
+    reason: Reason,
     project: ProjectFile = "",
     as_json: Json = False,
 ) -> None:
-    """End a rollout now: the champion gets all traffic back. Needs nothing of the challenger."""
+    """End a rollout now: the champion answers everyone again. The challenger stays in staging and may be tried anew."""
     from modelyard.app import open_app
     from modelyard.workflows.rollouts import cancel_rollout
 
     with open_app(project) as app:
         rollout = cancel_rollout(app.tools, id, reason)
     emit(rollout, as_json=as_json, text=lambda: say(f"{id}: cancelled; the champion answers everyone again"))
+
+
+@rollouts.command()
+def back(
+    service: Annotated[str, typer.Argument(help="A service of the project file.")],
+    reason: Reason,
+    project: ProjectFile = "",
+    as_json: Json = False,
+) -> None:
+    """Bring the champion before this one back, at once. It needs no new evidence: it served before."""
+    from modelyard.app import open_app
+    from modelyard.cli.tables import rollout_text
+    from modelyard.workflows.rollouts import roll_back
+
+    with open_app(project) as app:
+        app.named("services", service)
+        rollout = roll_back(app.tools, service, reason)
+        refs = app.refs()
+    emit(rollout, as_json=as_json, text=lambda: rollout_text(rollout, refs))
+
+
+def _step_text(rollout: "Rollout") -> str:
+    steps = len(rollout.plan.steps)
+    return f"{rollout.step + 1}/{steps}" if steps else "at once"

@@ -1,10 +1,13 @@
 """`modelyard train`, `modelyard tune` and `modelyard run`: fine-tuning."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from modelyard.cli.output import Json, ProjectFile, emit, table, when
+
+if TYPE_CHECKING:
+    from modelyard.ports.run import Run
 
 runs = typer.Typer(help="Look at training runs.", no_args_is_help=True)
 
@@ -35,7 +38,7 @@ def train(
         found = app.tools.records.datasets.find(dataset)
         with showing(f"Training {recipe} on {found.ref}", quiet=as_json) as progress:
             run = train_run(app.tools, new_id(), name or recipe, chosen, found, app.training_terms, progress)
-    emit(run, as_json=as_json, text=lambda: run_text(run))
+    emit(run, as_json=as_json, text=lambda: run_text(run, run.state))
 
 
 def tune(
@@ -45,11 +48,12 @@ def tune(
 ) -> None:
     """Make a candidate release for a service: prepare, train, evaluate, gate. Goes on where it was interrupted."""
     from modelyard.app import open_app
+    from modelyard.cli.interruption import leaving_at_once
     from modelyard.cli.progress import showing
     from modelyard.cli.tables import verdict_text
     from modelyard.workflows.tune import tune_service
 
-    with open_app(project) as app, showing(f"Tuning {service}", quiet=as_json) as progress:
+    with leaving_at_once(), open_app(project) as app, showing(f"Tuning {service}", quiet=as_json) as progress:
         app.named("services", service)
         digest, verdict_id = tune_service(
             app.tools, app.project, service, app.engine_for, app.tokenizer_of, app.training_terms, progress
@@ -69,15 +73,16 @@ def tune(
 def list_runs(project: ProjectFile = "", as_json: Json = False) -> None:
     """The runs there are, newest first."""
     from modelyard.app import open_app
+    from modelyard.workflows.runs import state_of
 
     with open_app(project) as app:
-        found = app.tools.records.runs.newest()
+        found = [(one, state_of(app.tools, one)) for one in app.tools.records.runs.newest()]
 
     def text() -> None:
-        lines = [(one.id, one.name, one.state, when(one.started_ms), f"{one.train_seconds:.1f} s") for one in found]
+        lines = [(one.id, one.name, state, when(one.started_ms), f"{one.train_seconds:.1f} s") for one, state in found]
         table(("run", "name", "state", "started", "training"), lines, empty="No runs yet. Try: modelyard train --help")
 
-    emit(found, as_json=as_json, text=text)
+    emit([_as_seen(one, state) for one, state in found], as_json=as_json, text=text)
 
 
 @runs.command()
@@ -89,7 +94,16 @@ def show(
     """One run with its recipe, lineage and metrics."""
     from modelyard.app import open_app
     from modelyard.cli.tables import run_text
+    from modelyard.workflows.runs import state_of
 
     with open_app(project) as app:
         run = app.tools.records.runs.find(ref)
-    emit(run, as_json=as_json, text=lambda: run_text(run))
+        state = state_of(app.tools, run)
+    emit(_as_seen(run, state), as_json=as_json, text=lambda: run_text(run, state))
+
+
+def _as_seen(run: "Run", state: str) -> dict[str, Any]:
+    """A run for JSON, with the state that is true now."""
+    import msgspec
+
+    return {**msgspec.to_builtins(run), "state": state}

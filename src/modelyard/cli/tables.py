@@ -29,9 +29,9 @@ def dataset_text(dataset: Dataset) -> None:
     table(("step", "in", "dropped", "changed", "out"), lines, empty="")
 
 
-def run_text(run: Run) -> None:
-    """A run: what it made, from what, at what cost."""
-    say(f"{run.name}  {run.state}  {run.id}")
+def run_text(run: Run, state: str) -> None:
+    """A run: what it made, from what, at what cost. `state` is the one that is true now."""
+    say(f"{run.name}  {state}  {run.id}")
     lineage = run.lineage
     facts = {
         "dataset": short(lineage.dataset_digest),
@@ -64,7 +64,7 @@ def report_text(release: Release, report: Report) -> None:
 
 def verdict_text(release: Release, verdict: Verdict) -> None:
     """A verdict, check by check."""
-    say(f"{release.ref}: {'passed' if verdict.passed else 'blocked'} by the policy '{verdict.policy}'")
+    say(f"{release.ref}: {'passed' if verdict.passed else 'blocked'} by the policy '{verdict.policy}' ({verdict.id})")
     lines = [("yes" if one.passed else "NO", one.name, one.seen, one.demanded) for one in verdict.checks]
     table(("passed", "check", "seen", "demanded"), lines, empty="")
 
@@ -88,6 +88,9 @@ def release_text(facts: Mapping[str, Any]) -> None:
         report_text(release, report)
     for verdict in facts["verdicts"]:
         verdict_text(release, verdict)
+        said = [one for one in facts["approvals"] if one.verdict_id == verdict.id]
+        people = [(when(one.at_ms), one.decision, one.person, one.reason) for one in said]
+        table(("when", "decision", "who", "why"), people, empty="")
 
 
 def rollout_text(rollout: Rollout, refs: Mapping[str, str]) -> None:
@@ -102,11 +105,11 @@ def rollout_text(rollout: Rollout, refs: Mapping[str, str]) -> None:
     ]  # fmt: skip
     table(("", "step", "weight", "answers needed"), steps, empty="")
     events = [
-        (when(one.at_ms), one.kind, str(one.step + 1), one.reason,
+        (when(one.at_ms), one.kind, str(one.step + 1), one.by, one.reason,
          ", ".join(f"{name} {value:.3g}" for name, value in one.evidence.items()))
         for one in rollout.events
     ]  # fmt: skip
-    table(("when", "event", "step", "why", "evidence"), events, empty="")
+    table(("when", "event", "step", "who", "why", "evidence"), events, empty="")
 
 
 def trace_text(trace: "Trace") -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 _CHUNK_BYTES = 1 << 20
-_canonical = msgspec.json.Encoder(order="deterministic")
+_canonical = msgspec.json.Encoder(order="sorted")
 
 
 def canonical_json(value: Any) -> bytes:

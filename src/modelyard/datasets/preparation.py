@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from modelyard.core.digests import digest_json
 from modelyard.core.errors import MissingExtra
 from modelyard.core.files import write_json_atomically
 
@@ -84,17 +85,19 @@ def prepare(name: str, config: DatasetConfig, *, root: Path, out: Path, progress
 
     Writes train.parquet, validation.parquet, test.parquet, report.json and quarantine.jsonl. `progress` gets the
     step with what is done and in all: bytes while reading, rows after. The same file and configuration give the same
-    bytes on any machine and any number of threads.
+    bytes on any machine and any number of threads; an absolute path enters neither.
     Raises: DataInvalid where the file cannot be used, nothing is left, or a split that was asked for is empty.
     """
     progress = progress or _no_progress
     raw = find_raw_file(config.path, root)
+    config = config.model_copy(update={"path": raw.name})
     reader = LineReader(raw)
     with Ledger(STEPS, out / "quarantine.jsonl") as ledger:
         batches = [_run_row_steps(batch, config, ledger) for batch in _read(raw, reader, progress)]
         frame = _run_set_steps(pl.concat(batches).with_row_index("row"), config, ledger, progress)
-        digest, rows = write_splits(frame, out)
+        rows_digest, rows = write_splits(frame, out)
         _check_splits(rows, config, ledger)
+    digest = _digest_dataset(name, config, reader.source(), rows_digest)
     prepared = Prepared(
         name=name,
         digest=digest,
@@ -106,6 +109,13 @@ def prepare(name: str, config: DatasetConfig, *, root: Path, out: Path, progress
     )
     write_json_atomically(out / "report.json", prepared.report)
     return prepared
+
+
+def _digest_dataset(name: str, config: DatasetConfig, source: Source, rows_digest: str) -> str:
+    """Over all that makes a dataset what it is: its name, its rows, its raw file, its whole configuration."""
+    return digest_json(
+        {"name": name, "rows": rows_digest, "sources": [source.digest], "config": config.model_dump(mode="json")}
+    )
 
 
 def _read(raw: RawFile, reader: LineReader, progress: Progress) -> Iterator[Batch]:

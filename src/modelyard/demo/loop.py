@@ -12,6 +12,7 @@ from modelyard.app import App
 from modelyard.core.errors import Refused
 from modelyard.core.ids import new_id
 from modelyard.demo.corruption import write_bad_export
+from modelyard.demo.memory import MemoryWatch
 from modelyard.demo.telling import Teller
 from modelyard.demo.trial import observe_calls, observe_rollout, run_trial
 from modelyard.ports.release import Release
@@ -43,8 +44,10 @@ class Loop:
         self._app, self._tools, self._project = app, app.tools, app.project
         self._tell, self._gateway_port = teller, gateway_port
         self._serving: Serving | None = None
+        self._memory = MemoryWatch()
 
     def __enter__(self) -> Self:
+        self._memory.__enter__()
         return self
 
     def __exit__(
@@ -52,13 +55,14 @@ class Loop:
     ) -> None:
         if self._serving:
             self._serving.stop()
+        self._memory.__exit__(kind, error, trace)
 
     def run(self, step: Step) -> Facts:
         """All steps in their order; the facts of each by its name."""
         facts: Facts = {}
 
         def do(name: str, title: str, work: Callable[[Progress], Facts]) -> None:
-            facts[name] = self._tell.stage(name, title, lambda progress: step(name, lambda: work(progress)))
+            facts[name] = self._tell.stage(name, title, lambda progress: self._do(step, name, work, progress))
 
         runs = {name: step(f"name {name}", new_id) for name in ("first", "standard", "hasty")}
         do("prepare", "Prepare the raw messages", self._prepare)
@@ -74,6 +78,18 @@ class Loop:
         do("blocked", "Try to roll it out", lambda _: self._try_blocked(facts["train_bad"]))
         do("rollback", "Force it on canary with an override", lambda p: self._force(facts["train_bad"], p))
         return facts
+
+    def _do(self, step: Step, name: str, work: Callable[[Progress], Facts], progress: Progress) -> tuple[Facts, bool]:
+        """The facts of a stage with the memory it took, and whether an earlier run had found them."""
+        ran = False
+
+        def measured() -> Facts:
+            nonlocal ran
+            ran = True
+            self._memory.take()
+            return {**work(progress), "peak_memory_mb": round(self._memory.take(), 1)}
+
+        return step(name, measured), not ran
 
     def _prepare(self, progress: Progress) -> Facts:
         dataset = prepare_dataset(self._tools, DATASET, self._project.datasets[DATASET], progress)
@@ -170,6 +186,7 @@ class Loop:
         """The engine, the gateway and the control loop, started when they are first needed."""
         if self._serving is None:
             self._serving = serve(self._app, gateway_port=self._gateway_port, progress=progress)
+        self._serving.watch()
         return self._serving
 
 

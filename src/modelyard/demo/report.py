@@ -10,7 +10,7 @@ Facts = dict[str, Any]
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
-def build_report(facts: Facts, *, finished: str, peak_memory_mb: float) -> Facts:
+def build_report(facts: Facts, *, finished: str) -> Facts:
     """The figures that matter first, then everything each stage told."""
     rollback = facts["rollback"]
     trials = [facts["launch"], facts["promote"], rollback]
@@ -29,7 +29,7 @@ def build_report(facts: Facts, *, finished: str, peak_memory_mb: float) -> Facts
         "failed_requests": sum(trial["failed_requests"] for trial in trials),
         "answers": sum(trial["answers"] for trial in trials),
         "answer_id": facts["promote"]["example_answer"],
-        "peak_memory_mb": round(peak_memory_mb, 1),
+        "peak_memory_mb": max(stage["peak_memory_mb"] for stage in facts.values()),
         "finished": finished,
         "version": __version__,
         "stages": facts,

@@ -12,18 +12,22 @@ from modelyard.workflows.tools import Progress, silent
 Facts = dict[str, Any]
 
 
+# The facts of a stage, and whether an earlier run had found them.
+Work = Callable[[Progress], tuple[Facts, bool]]
+
+
 class Teller(Protocol):
     """Hears of each stage: runs its work under a progress display, and tells its outcome."""
 
-    def stage(self, name: str, title: str, work: Callable[[Progress], Facts]) -> Facts: ...
+    def stage(self, name: str, title: str, work: Work) -> Facts: ...
 
 
 class Quiet:
     """Tells nothing, for `--json`."""
 
-    def stage(self, name: str, title: str, work: Callable[[Progress], Facts]) -> Facts:
+    def stage(self, name: str, title: str, work: Work) -> Facts:
         """Run the work."""
-        return work(silent)
+        return work(silent)[0]
 
 
 class Terminal:
@@ -35,14 +39,14 @@ class Terminal:
         self._console = Console(highlight=False)
         self._number = 0
 
-    def stage(self, name: str, title: str, work: Callable[[Progress], Facts]) -> Facts:
+    def stage(self, name: str, title: str, work: Work) -> Facts:
         """Run the work under a moving line; then say what came of it."""
         self._number += 1
         began_s = monotonic_s()
         with self._moving(title) as progress:
-            facts = work(progress)
-        seconds = monotonic_s() - began_s
-        self._console.print(f"[bold]{self._number:>2}  {title}[/bold]  [dim]{seconds:.1f} s[/dim]")
+            facts, known = work(progress)
+        took = "done before" if known else f"{monotonic_s() - began_s:.1f} s"
+        self._console.print(f"[bold]{self._number:>2}  {title}[/bold]  [dim]{took}[/dim]")
         for line in tell(name, facts):
             self._console.print(f"    {line}", markup=False, soft_wrap=True)
         return facts
@@ -136,6 +140,20 @@ _WORDS: dict[str, Callable[[Facts], list[str]]] = {
 }
 
 
+def tell_start(folder: Path, *, goes_on: bool) -> None:
+    """Where it works, and that it may be interrupted."""
+    from rich.console import Console
+
+    what = "Going on with the demonstration in" if goes_on else "The whole loop, in a project of its own:"
+    console = Console(highlight=False)
+    console.print(f"{what} {_near(folder)}", markup=False, soft_wrap=True)
+    console.print("Ctrl-C interrupts it; the same command goes on.\n", markup=False, soft_wrap=True)
+
+
+def _near(folder: Path) -> Path:
+    return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+
+
 def tell_end(report: Facts, folder: Path) -> None:
     """The figures that matter, and where to look next."""
     from rich.console import Console
@@ -151,7 +169,7 @@ def tell_end(report: Facts, folder: Path) -> None:
         f"traffic       {report['answers']:,} answers, {report['failed_requests']} failed requests",
     ):
         console.print(line, markup=False, soft_wrap=True)
-    near = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+    near = _near(folder)
     project = f" --project {near}" if near.as_posix() != DEMO_PROJECT.parent.as_posix() else ""
     console.print("\nLook next:", style="bold")
     for what, how in (

@@ -16,6 +16,7 @@ from modelyard.serving import Serving
 from modelyard.workflows.keys import create_key, revoke_key
 from modelyard.workflows.tools import Progress
 
+_TENANT = "demo"
 _CALLERS = 8
 _POLL_S = 0.1
 _AFTERWARDS_S = 1.0
@@ -35,26 +36,36 @@ def run_trial(
 ) -> Tally:
     """Let callers ask until `done`, and a moment longer, so that what follows from the end is seen as well.
 
-    Raises: Unavailable where it does not come to an end, or the gateway stops answering.
+    Raises: Unavailable where it does not come to an end, where the engine or the gateway keeps ending, or where the
+    answers do not reach the records.
     """
-    key, text = create_key(records, "demo", days=1)
-    serving.settle()
-    traffic = Traffic(serving.gateway_url, text, service, examples, num_callers=_CALLERS)
-    deadline_s = monotonic_s() + _TIMEOUT_S
-    with traffic:
-        while not done(traffic.tally):
-            progress(0, 0, f"{len(traffic.tally.calls)} answers")
-            if monotonic_s() > deadline_s:
-                raise Unavailable(
-                    f"the rollout was undecided after {_TIMEOUT_S:g} s and {len(traffic.tally.calls)} answers",
-                    expected="a decision",
-                    fix="run `modelyard demo` again; it goes on from here",
-                )
-            time.sleep(_POLL_S)
-        time.sleep(_AFTERWARDS_S)
-    revoke_key(records, key.id)
-    _wait_until_ingested(records, traffic.tally)
+    for left in records.routes.keys():  # noqa: SIM118 - no dict
+        if left.tenant == _TENANT:  # of a run that was killed
+            revoke_key(records, left.id)
+    key, text = create_key(records, _TENANT, days=1)
+    try:
+        serving.settle()
+        with Traffic(serving.gateway_url, text, service, examples, num_callers=_CALLERS) as traffic:
+            _wait_until(done, traffic.tally, serving, progress)
+            time.sleep(_AFTERWARDS_S)
+    finally:
+        revoke_key(records, key.id)
+    _wait_until_ingested(records, serving, traffic.tally)
     return traffic.tally
+
+
+def _wait_until(done: Callable[[Tally], bool], tally: Tally, serving: Serving, progress: Progress) -> None:
+    deadline_s = monotonic_s() + _TIMEOUT_S
+    while not done(tally):
+        progress(0, 0, f"{len(tally.calls)} answers")
+        serving.watch()
+        if monotonic_s() > deadline_s:
+            raise Unavailable(
+                f"the rollout was undecided after {_TIMEOUT_S:g} s and {len(tally.calls)} answers",
+                expected="a decision",
+                fix="run `modelyard demo` again; it goes on from here",
+            )
+        time.sleep(_POLL_S)
 
 
 def observe_calls(tally: Tally) -> Facts:
@@ -121,14 +132,22 @@ def _timeline(given: list[Interaction], start_ms: int) -> Facts:
     }
 
 
-def _wait_until_ingested(records: Records, tally: Tally) -> None:
+def _wait_until_ingested(records: Records, serving: Serving, tally: Tally) -> None:
+    """Return when the last answer is in the records. Raises: Unavailable."""
     if not tally.calls:
         return
+    last = tally.calls[-1].id
     deadline_s = monotonic_s() + _INGEST_TIMEOUT_S
-    while monotonic_s() < deadline_s:
+    while True:
         try:
-            records.interactions.get(tally.calls[-1].id)
+            records.interactions.get(last)
         except NotFound:
-            time.sleep(_POLL_S)
+            serving.watch()
         else:
             return
+        if monotonic_s() > deadline_s:
+            raise Unavailable(
+                f"answer {last} was not in the records after {_INGEST_TIMEOUT_S:g} s",
+                fix="run `modelyard demo` again; it goes on from here",
+            )
+        time.sleep(_POLL_S)

@@ -26,6 +26,11 @@ _MAX_ANSWER_BYTES = 32 << 20
 _PASSED_HEADERS = (b"retry-after",)
 
 
+# What an engine says of its relation to the gateway (no such model, no such key), not of the caller's request: a caller
+# who is told "no such model" would not try again, and would learn the engine's names.
+_BETWEEN_US = (401, 403, 404)
+
+
 class Attempt:
     """What one variant makes of a call. After `open` either `streaming` is set or `body` holds the whole answer.
 
@@ -192,6 +197,11 @@ class Attempt:
             raise malformed()
         self.status = connection.status
         self.error = f"upstream_{connection.status}"
+        if self.status in _BETWEEN_US:
+            self.status, self.headers = 503, [(b"retry-after", b"1")]
+            message = "The engine behind this service does not serve its model at the moment. Try again."
+            self.body = error_body(self.status, self.error, message)
+            return
         self.headers = [(n, connection.headers[n]) for n in _PASSED_HEADERS if n in connection.headers]
         if not _has_error(body):
             message = f"The engine behind this service answered with status {self.status}."

@@ -42,7 +42,10 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Dataset(msgspec.Struct, frozen=True, kw_only=True):
-    """The record of a dataset. `digest` covers every row of every split; `blob` holds the Parquet files.
+    """The record of a dataset. `blob` holds the Parquet files.
+
+    `digest` covers the name, every row of every split, the digests of the sources and the whole configuration: what was
+    made from another file, or in another way, is another dataset, also where its rows are the same.
 
     `steps` counts rows in the order of the steps: [{"step", "rows_in", "rows_out", "dropped", "changed", "examples"}].
     """

@@ -22,7 +22,10 @@ from modelyard.ports.verdict import Approval, Verdict
 class Datasets(Protocol):
     """Datasets by digest."""
 
-    def add(self, dataset: Dataset) -> None: ...
+    def add(self, dataset: Dataset) -> None:
+        """Add a dataset. One that is there already becomes the newest of its name, by its `created_ms`."""
+        ...
+
     def get(self, digest: str) -> Dataset: ...
     def find(self, ref: str) -> Dataset:
         """By `name` (the newest), `name@digest prefix`, or digest prefix. Raises: NotFound, Conflict if ambiguous."""
@@ -88,10 +91,10 @@ class Verdicts(Protocol):
 
 
 class Rollouts(Protocol):
-    """Rollouts by id. At most one runs for a service."""
+    """Rollouts by id, in the order in which they were added. At most one runs for a service."""
 
     def add(self, rollout: Rollout) -> None:
-        """Raises: Conflict where another rollout of the service is running."""
+        """Raises: Conflict where another rollout of the service runs, or something else serves than `champion`."""
         ...
 
     def get(self, id: str) -> Rollout: ...
@@ -101,6 +104,9 @@ class Rollouts(Protocol):
 
     def running(self, service: str | None = None) -> list[Rollout]: ...
     def newest(self, service: str | None = None) -> list[Rollout]: ...
+    def latest(self, service: str | None = None) -> list[Rollout]:
+        """The last rollout of each service, or of one, by the services' names: it says what serves."""
+        ...
 
 
 class Routes(Protocol):
@@ -159,6 +165,9 @@ class Interactions(Protocol):
         ...
 
     def count(self, service: str | None = None) -> int: ...
+    def ingested(self) -> int:
+        """A number that grows with whatever is ingested: where it stayed, nothing came in. Cheap to ask for."""
+        ...
 
 
 class Records(Protocol):

@@ -1,6 +1,6 @@
 """Release: the atomic, content-addressed thing that can answer requests, and the stages it goes through."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -49,14 +49,10 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     def digest(self) -> str:
         """The address: the digest over every field that changes an answer.
 
-        Defaults are left out, so that a field added later leaves the address of an old release as it was.
+        Defaults are left out, inside the parts too, so that a field added later leaves the address of an old release
+        as it was.
         """
-        fields = {field.name: getattr(self, field.name) for field in msgspec.structs.fields(self)}
-        defaults = {field.name: field.default for field in msgspec.structs.fields(self)}
-        content = {
-            name: value for name, value in fields.items() if name not in _BOOKKEEPING and value != defaults[name]
-        }
-        return digest_json(content)
+        return digest_json({name: value for name, value in _said(self).items() if name not in _BOOKKEEPING})
 
     @property
     def ref(self) -> str:
@@ -67,6 +63,16 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     def engine_model(self) -> str:
         """The immutable model name that an engine serves this release under."""
         return f"{self.name}@{short(self.adapter)}" if self.adapter else self.base.name
+
+
+def _said(value: msgspec.Struct) -> dict[str, Any]:
+    """The fields of a struct that differ from their defaults."""
+    said: dict[str, Any] = {}
+    for field in msgspec.structs.fields(value):
+        found = getattr(value, field.name)
+        if found != field.default:
+            said[field.name] = _said(found) if isinstance(found, msgspec.Struct) else found
+    return said
 
 
 class StageMove(msgspec.Struct, frozen=True, kw_only=True):

@@ -36,17 +36,21 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RolloutEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that happened to a rollout, with the evidence of that moment."""
+    """One thing that happened to a rollout, with the evidence of that moment. `by` is who did it."""
 
     at_ms: int
     kind: Literal["started", "advanced", "held", "promoted", "rolled_back", "cancelled"]
     step: int
     reason: str
     evidence: dict[str, float] = {}
+    by: str = ""
 
 
 class Rollout(msgspec.Struct, frozen=True, kw_only=True):
-    """The record of a rollout. `champion` and `challenger` are release digests; `salt` makes its assignment its own."""
+    """The record of a rollout. `champion` and `challenger` are release digests; `salt` makes its assignment its own.
+
+    `verdict_id` is the evidence by which the challenger went as far as it did. A plan without steps is over at once.
+    """
 
     id: str
     service: str
@@ -60,3 +64,9 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     step_started_ms: int
     finished_ms: int = 0
     events: tuple[RolloutEvent, ...] = ()
+    verdict_id: str = ""
+
+    @property
+    def serving(self) -> str:
+        """The release that serves while this rollout is the last of its service; empty where there is none."""
+        return self.challenger if self.state == "promoted" else self.champion

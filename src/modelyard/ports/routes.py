@@ -5,7 +5,7 @@ from typing import Literal
 import msgspec
 
 from modelyard.core.assignment import FULL, position
-from modelyard.core.digests import canonical_json, digest_json
+from modelyard.core.digests import canonical_json, digest_bytes
 from modelyard.core.errors import Corrupt
 from modelyard.ports.release import Sampling
 
@@ -77,20 +77,24 @@ class RouteTable(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def digest(self) -> str:
-        """The address of this snapshot."""
-        return digest_json(self)
+        """The address of this snapshot, as this version of the code writes it."""
+        return digest_bytes(canonical_json(self))
 
 
 class RouteTableFile(msgspec.Struct, frozen=True, kw_only=True):
-    """The table as it lies on disk; a reader refuses one whose digest does not match."""
+    """The table as it lies on disk; a reader refuses one whose digest does not match.
+
+    The digest is that of the table's bytes in the file, so that a reader need not know every field of the writer.
+    """
 
     digest: str
-    table: RouteTable
+    table: msgspec.Raw
 
 
 def encode_route_table(table: RouteTable) -> bytes:
     """The table as a file's bytes, with its digest. Write them with `core.files.write_atomically`."""
-    return canonical_json(RouteTableFile(digest=table.digest, table=table)) + b"\n"
+    body = canonical_json(table)
+    return canonical_json(RouteTableFile(digest=digest_bytes(body), table=msgspec.Raw(body))) + b"\n"
 
 
 def decode_route_table(data: bytes) -> RouteTable:
@@ -98,8 +102,8 @@ def decode_route_table(data: bytes) -> RouteTable:
     fix = "Publish the route table again; it is written by the control side, never by hand."
     try:
         file = msgspec.json.decode(data, type=RouteTableFile)
+        if (seen := digest_bytes(bytes(file.table))) != file.digest:
+            raise Corrupt(f"the route table's digest is {seen}", expected=file.digest, fix=fix)
+        return msgspec.json.decode(file.table, type=RouteTable)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise Corrupt(f"the route table cannot be read: {error}", fix=fix) from error
-    if file.table.digest != file.digest:
-        raise Corrupt(f"the route table's digest is {file.table.digest}", expected=file.digest, fix=fix)
-    return file.table

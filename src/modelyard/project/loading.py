@@ -53,17 +53,32 @@ def _read(path: Path) -> str:
 
 def _parse_yaml(text: str, name: str) -> Any:
     from ruamel.yaml import YAML
-    from ruamel.yaml.error import MarkedYAMLError
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError
+    from ruamel.yaml.reader import ReaderError
 
     try:
         tree = YAML(typ="rt").load(text)
+    except ReaderError as error:
+        where = f"{name}:{_place(text, error.position)}"
+        raise ProjectInvalid(
+            f"{where}: not YAML: the character {chr(error.character)!a} may not stand here", fix=f"mend {name}"
+        ) from error
     except MarkedYAMLError as error:
         mark = error.problem_mark
         where = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
-        raise ProjectInvalid(f"{where}: not YAML: {error.problem}", fix=f"mend {name}") from error
+        problem = " ".join(str(error.problem).split())
+        raise ProjectInvalid(f"{where}: not YAML: {problem}", fix=f"mend {name}") from error
+    except (YAMLError, ValueError, RecursionError) as error:
+        raise ProjectInvalid(f"{name}: not YAML: {error}", fix=f"mend {name}") from error
     if not isinstance(tree, dict):
         raise ProjectInvalid(f"{name}: the file holds no keys", expected="sections such as `services:`")
     return tree
+
+
+def _place(text: str, position: int) -> str:
+    """Line and column, from 1, of a position in a text."""
+    before = text[:position]
+    return f"{before.count(chr(10)) + 1}:{position - before.rfind(chr(10))}"
 
 
 def _plain(node: Any) -> Any:
@@ -95,18 +110,21 @@ def _position(tree: Any, location: Sequence[str | int]) -> str:
     node: Any = tree
     for part in location:
         if isinstance(node, dict) and part in node:
-            line, column = _from_one(node, "key", part)
+            line, column = _from_one(node, "key", part) or (line, column)
         elif isinstance(node, list) and isinstance(part, int) and part < len(node):
-            line, column = _from_one(node, "item", part)
+            line, column = _from_one(node, "item", part) or (line, column)
         else:
             break
         node = node[part]
     return f"{line}:{column}"
 
 
-def _from_one(node: Any, kind: str, part: str | int) -> tuple[int, int]:
-    """Where the parser saw a key or an item; it counts from 0."""
-    line, column = getattr(node.lc, kind)(part)
+def _from_one(node: Any, kind: str, part: str | int) -> tuple[int, int] | None:
+    """Where the parser saw a key or an item; it counts from 0. None for what a merge (`<<`) brought in."""
+    try:
+        line, column = getattr(node.lc, kind)(part)
+    except (AttributeError, LookupError, TypeError):
+        return None
     return line + 1, column + 1
 
 
@@ -150,7 +168,8 @@ def _dangling(project: Project, tree: Any, name: str) -> Iterator[str]:
     for service_name, service in project.services.items():
         yield from _dangling_in(service, project, tree, name, ("services", service_name))
     for suite_name, suite in project.suites.items():
-        if suite.dataset not in project.datasets:
+        # `name@digest` pins one that was prepared; which there are, the records know.
+        if suite.dataset.partition("@")[0] not in project.datasets:
             yield _dangling_problem(
                 tree, name, ("suites", suite_name, "dataset"), suite.dataset, list(project.datasets)
             )

@@ -1,8 +1,9 @@
 """What a project file may say. Each section is the configuration model of the part that it configures."""
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from modelyard.datasets.config import DatasetConfig
 from modelyard.evaluation.suite import Suite
@@ -13,6 +14,15 @@ from modelyard.training.recipe import Recipe
 
 Dollars = Annotated[str, Field(pattern=r"^\d+(\.\d{1,9})?$")]
 Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+def _check_host(host: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9.-]+", host):
+        raise ValueError("a host is a name or an IPv4 address; IPv6 addresses such as '::1' are not supported yet")
+    return host
+
+
+Host = Annotated[str, AfterValidator(_check_host)]
 
 
 class _Section(BaseModel):
@@ -41,7 +51,7 @@ class ServiceConfig(_Section):
 class GatewayConfig(_Section):
     """Where callers reach the services."""
 
-    host: str = "127.0.0.1"
+    host: Host = "127.0.0.1"
     port: Port = Field(8700, description="0 takes any free port.")
 
 
@@ -50,10 +60,18 @@ class EngineConfig(_Section):
 
     kind: Literal["builtin", "vllm"] = "builtin"
     url: str = Field("", description="The address of a running engine; empty starts the built-in one.")
-    host: str = "127.0.0.1"
+    host: Host = "127.0.0.1"
     port: Port = Field(0, description="Of the built-in engine; 0 takes any free port.")
     max_batch: int = Field(32, ge=1, le=1024)
     threads: int = Field(1, ge=1, description="Of each matrix product; more only where cores are idle.")
+
+    @model_validator(mode="after")
+    def _check_url(self) -> Self:
+        if self.kind == "vllm" and not self.url:
+            raise ValueError(
+                "a vLLM is not started here: add the address of a running one, such as `url: http://HOST:8000`"
+            )
+        return self
 
 
 class ComputeConfig(_Section):

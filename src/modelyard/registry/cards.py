@@ -14,13 +14,13 @@ from modelyard.ports.records import Records
 from modelyard.ports.release import Release
 from modelyard.ports.report import Metric, Report
 from modelyard.ports.run import Run
-from modelyard.ports.verdict import Verdict
+from modelyard.ports.verdict import Approval, Verdict
 from modelyard.registry.gates import newest_each
 
 _WORST_SLICES = 10
 
 
-def render_card(records: Records, release: Release, *, intended_use: str = "") -> str:
+def render_card(records: Records, release: Release) -> str:
     """The card of a release from what is recorded now: its run and dataset, its last reports and its last verdict."""
     run = _run_of(records, release)
     verdicts = records.verdicts.newest(release.digest)
@@ -30,7 +30,7 @@ def render_card(records: Records, release: Release, *, intended_use: str = "") -
         dataset=_dataset_of(records, run),
         reports=newest_each(records.reports.newest(release.digest)),
         verdict=verdicts[0] if verdicts else None,
-        intended_use=intended_use,
+        approvals=records.verdicts.approvals(verdicts[0].id) if verdicts else (),
     )
 
 
@@ -41,7 +41,7 @@ def model_card(
     dataset: Dataset | None,
     reports: Sequence[Report],
     verdict: Verdict | None,
-    intended_use: str = "",
+    approvals: Sequence[Approval] = (),
 ) -> str:
     """The card of a release: YAML front matter as the Hugging Face hub reads it, then the text.
 
@@ -49,12 +49,12 @@ def model_card(
     Reporting"; huggingface.co/docs/hub/model-cards for the front matter.
     """
     sections = {
-        "Intended use": _intended_use(release, dataset, intended_use),
+        "Intended use": _intended_use(release, dataset),
         "Base model": _base(release),
         "Training data": _data(dataset),
         "Recipe": _recipe(run),
         "Results": _results(reports),
-        "Gate": _gate(verdict),
+        "Gate": _gate(verdict, approvals),
         "Limits": _limits(release, dataset, reports, verdict),
         "Lineage": _lineage(release, run, dataset),
     }
@@ -103,9 +103,7 @@ def _front_matter(release: Release, dataset: Dataset | None, reports: Sequence[R
     return stream.getvalue()
 
 
-def _intended_use(release: Release, dataset: Dataset | None, intended_use: str) -> str:
-    if intended_use:
-        return intended_use
+def _intended_use(release: Release, dataset: Dataset | None) -> str:
     like = f" that are like those of the dataset `{dataset.ref}`" if dataset else ""
     return f"Answering requests{like}. Nobody wrote down more than that: ask before using it for anything else."
 
@@ -159,13 +157,15 @@ def _results(reports: Sequence[Report]) -> str:
     return f"Measured through the engine that serves it ({engines}).\n\n{_table(heading, rows)}"
 
 
-def _gate(verdict: Verdict | None) -> str:
+def _gate(verdict: Verdict | None, approvals: Sequence[Approval]) -> str:
     if verdict is None:
         return "Not judged."
     outcome = "passed" if verdict.passed else "**did not pass**"
     rows = [(check.name, check.seen, check.demanded, "yes" if check.passed else "NO") for check in verdict.checks]
     table = _table(("check", "seen", "demanded", "passed"), rows)
-    return f"It {outcome} the policy `{verdict.policy}` ({iso(verdict.created_ms)}).\n\n{table}"
+    said = [(iso(one.at_ms), one.decision, one.person, one.reason) for one in approvals]
+    people = _table(("when", "decision", "by", "reason"), said) or "Nobody approved, rejected or overrode it."
+    return f"It {outcome} the policy `{verdict.policy}` ({iso(verdict.created_ms)}).\n\n{table}\n\n{people}"
 
 
 def _limits(release: Release, dataset: Dataset | None, reports: Sequence[Report], verdict: Verdict | None) -> str:

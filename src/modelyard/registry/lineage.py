@@ -81,7 +81,8 @@ def _release_link(records: Records, release: Release, digest: str) -> Link:
             kind="verdict",
             title=f"verdict {verdict.id} ({'passed' if verdict.passed else 'failed'})",
             digest=verdict.policy_digest,
-            facts={check.name: f"{check.seen}; {check.demanded}" for check in verdict.checks},
+            facts={check.name: f"{check.seen}; {check.demanded}" for check in verdict.checks}
+            | {f"{one.decision} by {one.person}": one.reason for one in records.verdicts.approvals(verdict.id)},
         )
         for verdict in records.verdicts.newest(digest)[:1]
     )

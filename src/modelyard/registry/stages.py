@@ -7,6 +7,7 @@ Knows nothing of gateways: a release that was archived may go on answering until
 """
 
 from collections.abc import Iterable
+from typing import Literal, NoReturn
 
 from modelyard.core.clock import now_ms
 from modelyard.core.errors import NotFound, Refused
@@ -16,27 +17,48 @@ from modelyard.ports.release import Release, Stage, StageMove
 from modelyard.ports.verdict import Approval, Verdict
 from modelyard.registry.policy import Policy
 
-LEGAL: dict[Stage, tuple[Stage, ...]] = {
-    "draft": ("staging", "archived"),
-    "staging": ("production", "archived"),
-    "production": ("archived",),
-    "archived": ("production",),
+Goal = Literal["staging", "production"]
+# The steps to each stage from where they are needed.
+ROADS: dict[Stage, dict[Stage, tuple[Stage, ...]]] = {
+    "draft": {},
+    "staging": {"draft": ("staging",)},
+    "production": {"draft": ("staging", "production"), "staging": ("production",), "archived": ("production",)},
+    "archived": {"draft": ("archived",), "staging": ("archived",), "production": ("archived",)},
 }
 
 
-def promote(
-    records: Records, release: Release, to_stage: Stage, actor: str, reason: str, *, policy: Policy, service: str
-) -> StageMove:
-    """Move a release one stage on, if everything that the step demands is there.
+def check(records: Records, release: Release, to_stage: Goal, *, policy: Policy, service: str) -> str:
+    """The id of the verdict by which a release may go on trial (`staging`) or serve (`production`) for a service.
 
-    Raises: Refused with every unmet demand; NotFound for an unknown release; Conflict where it moved meanwhile.
+    It asks by this service's policy, whatever stage the release has reached, perhaps for another service.
+    Raises: Refused with every unmet demand; NotFound for an unknown release.
     """
-    from_stage = records.releases.stage(release.digest)
-    demands = unmet_demands(records, release, to_stage, policy=policy, service=service)
-    demands += _unsigned(actor, reason)
-    if demands:
-        _refuse(release, from_stage, to_stage, demands)
-    return _move(records, release, from_stage, to_stage, actor, reason, _evidence(records, release, from_stage, policy))
+    if demands := unmet_demands(records, release, to_stage, policy=policy, service=service):
+        _refuse(release, to_stage, service, demands)
+    return _evidence(records, release, policy)
+
+
+def check_return(records: Records, release: Release, service: str) -> str:
+    """The id of the verdict that once led a former champion to production: it may come back by that.
+
+    Raises: Refused with every unmet demand; NotFound for an unknown release.
+    """
+    records.releases.get(release.digest)
+    if demands := _return_demands(records, release, service):
+        _refuse(release, "production", service, demands)
+    return last_evidence(records, release.digest)
+
+
+def follow(records: Records, release: str, to_stage: Stage, actor: str, reason: str, *, verdict_id: str) -> None:
+    """Bring a release's stage to where its traffic is, by every step of the road between. No step back to `staging`.
+
+    It asks for nothing: what `check` demands was met before the traffic was given, and traffic that was taken away
+    needs nothing. Done already, it does nothing. Raises: NotFound; Conflict where the release moved meanwhile.
+    """
+    from_stage = records.releases.stage(release)
+    for step in ROADS[to_stage].get(from_stage, ()):
+        _move(records, release, from_stage, step, actor, reason, verdict_id)
+        from_stage = step
 
 
 def archive(records: Records, release: Release, actor: str, reason: str) -> StageMove:
@@ -45,23 +67,20 @@ def archive(records: Records, release: Release, actor: str, reason: str) -> Stag
     Raises: Refused where it is archived already, or nobody or no reason is named; NotFound; Conflict.
     """
     from_stage = records.releases.stage(release.digest)
-    demands = _illegal(from_stage, "archived") + _unsigned(actor, reason)
+    demands = _unsigned(actor, reason)
+    if from_stage == "archived":
+        demands.insert(0, "it is archived already")
     if demands:
-        _refuse(release, from_stage, "archived", demands)
-    return _move(records, release, from_stage, "archived", actor, reason, "")
+        raise Refused(f"{release.ref} cannot be archived: " + "; ".join(demands))
+    return _move(records, release.digest, from_stage, "archived", actor, reason, "")
 
 
-def unmet_demands(records: Records, release: Release, to_stage: Stage, *, policy: Policy, service: str) -> list[str]:
-    """What still keeps a release from a stage, one sentence each; empty where nothing does."""
-    from_stage = records.releases.stage(release.digest)
-    if illegal := _illegal(from_stage, to_stage):
-        return illegal
+def unmet_demands(records: Records, release: Release, to_stage: Goal, *, policy: Policy, service: str) -> list[str]:
+    """What still keeps a release from trial or full traffic of a service, one sentence each; empty if nothing does."""
+    if records.releases.stage(release.digest) == "archived":
+        return ["it is archived: a former champion comes back by `modelyard rollout back` alone"]
     if to_stage == "staging":
         return _staging_demands(records, release, policy)
-    if to_stage == "archived":
-        return []
-    if from_stage == "archived":
-        return _return_demands(records, release, service)
     return [
         *_verdict_demands(newest_verdict(records, release, policy), policy),
         *_approval_demands(records, release, policy),
@@ -140,11 +159,13 @@ def _was_in_production(records: Records, digest: str) -> bool:
     return any(move.to_stage == "production" for move in records.releases.moves(digest))
 
 
-def _evidence(records: Records, release: Release, from_stage: Stage, policy: Policy) -> str:
-    """The verdict behind a move; a return to production rests on the one that led there first."""
-    if from_stage == "archived":
-        earlier = [move for move in records.releases.moves(release.digest) if move.to_stage == "production"]
-        return earlier[-1].verdict_id if earlier else ""
+def last_evidence(records: Records, digest: str) -> str:
+    """The verdict behind a release's last move to production."""
+    earlier = [move for move in records.releases.moves(digest) if move.to_stage == "production"]
+    return earlier[-1].verdict_id if earlier else ""
+
+
+def _evidence(records: Records, release: Release, policy: Policy) -> str:
     verdict = newest_verdict(records, release, policy)
     return verdict.id if verdict else ""
 
@@ -186,31 +207,26 @@ def _fold(name: str) -> str:
     return " ".join(name.split()).casefold()
 
 
-def _illegal(from_stage: Stage, to_stage: Stage) -> list[str]:
-    if to_stage in LEGAL[from_stage]:
-        return []
-    return [f"from {from_stage} a release can only go to {' or '.join(LEGAL[from_stage])}"]
-
-
 def _unsigned(actor: str, reason: str) -> list[str]:
     missing = [name for name, value in (("the person who moves it", actor), ("a reason", reason)) if not value.strip()]
     return [f"{name} must be named" for name in missing]
 
 
-def _refuse(release: Release, from_stage: Stage, to_stage: Stage, demands: list[str]) -> None:
+def _refuse(release: Release, to_stage: Goal, service: str, demands: list[str]) -> NoReturn:
+    wanted = "go on trial on" if to_stage == "staging" else "serve"
     raise Refused(
-        f"{release.ref} cannot go from {from_stage} to {to_stage}: " + "; ".join(demands),
-        expected="every demand of the stage met",
+        f"{release.ref} may not {wanted} '{service}': " + "; ".join(demands),
+        expected=f"every demand of the stage {to_stage} met",
         fix="`modelyard release show` lists its verdicts; `modelyard release gate` judges it anew",
     )
 
 
 def _move(
-    records: Records, release: Release, from_stage: Stage, to_stage: Stage, actor: str, reason: str, verdict_id: str
+    records: Records, release: str, from_stage: Stage, to_stage: Stage, actor: str, reason: str, verdict_id: str
 ) -> StageMove:
     move = StageMove(
         id=new_id(),
-        release=release.digest,
+        release=release,
         from_stage=from_stage,
         to_stage=to_stage,
         actor=actor,

@@ -8,6 +8,8 @@ from modelyard.ports.interaction import Interaction
 from modelyard.ports.records import ScoredInteraction
 from modelyard.ports.rollout import Rollout
 
+_OF_ENGINE = "upstream_"
+
 
 class Arm(msgspec.Struct, frozen=True, kw_only=True):
     """One side of a rollout.
@@ -93,11 +95,14 @@ def _pair(
 
 
 def _count(tally: _Tally, given: Interaction, *, in_step: bool) -> None:
-    """Count an answer or a failure; a client's own mistake or disconnection (4xx, 499) says nothing of the release."""
-    if not in_step or 400 <= given.status < 500:
+    """Count an answer or a failure; a client's own mistake or disconnection (4xx, 499) says nothing of the release.
+
+    A 4xx that the engine gave (`upstream_404`) is the release's: what reached the engine had passed our own checks.
+    """
+    if not in_step or (400 <= given.status < 500 and not given.error.startswith(_OF_ENGINE)):
         return
     tally.answered += 1
-    tally.failed += given.status >= 500 or bool(given.error)
+    tally.failed += given.status >= 400 or bool(given.error)
 
 
 def _release_of(rollout: Rollout, given: Interaction) -> str:

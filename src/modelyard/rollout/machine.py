@@ -31,6 +31,8 @@ _END_STATES: dict[EventKind, RolloutState] = {
     "cancelled": "cancelled",
 }
 _HOUR_MS = 3_600_000
+CONTROL = "modelyard control"
+"""Who does what no person did."""
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,7 +46,9 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     evidence: dict[str, float] = {}
 
 
-def start(service: str, champion: str, challenger: str, plan: Plan, now_ms: int) -> Rollout:
+def start(
+    service: str, champion: str, challenger: str, plan: Plan, now_ms: int, *, by: str = "", verdict_id: str = ""
+) -> Rollout:
     """A rollout at its first step. Raises: InvalidInput where there is nothing to compare or no step."""
     if champion == challenger:
         raise InvalidInput(
@@ -53,13 +57,21 @@ def start(service: str, champion: str, challenger: str, plan: Plan, now_ms: int)
         )
     if not plan.steps:
         raise InvalidInput("the plan has no steps", expected="at least one step, shadow or canary")
-    return _new_rollout(service, champion, challenger, plan, now_ms)
+    return _new_rollout(service, champion, challenger, plan, now_ms, by, verdict_id)
 
 
-def launch(service: str, release: str, plan: Plan, now_ms: int) -> Rollout:
+def launch(service: str, release: str, now_ms: int, *, by: str = "", verdict_id: str = "") -> Rollout:
     """The rollout of a service's first release: there is no champion to compare with, so it is promoted at once."""
-    rollout = _new_rollout(service, "", release, plan, now_ms)
-    return _record(rollout, "promoted", "the first release of the service", {}, now_ms)
+    rollout = _new_rollout(service, "", release, Plan(steps=()), now_ms, by, verdict_id)
+    return _record(rollout, "promoted", "the first release of the service", {}, now_ms, by)
+
+
+def bring_back(
+    service: str, champion: str, former: str, reason: str, now_ms: int, *, by: str = "", verdict_id: str = ""
+) -> Rollout:
+    """The rollout by which a former champion takes all traffic again, at once."""
+    rollout = _new_rollout(service, champion, former, Plan(steps=()), now_ms, by, verdict_id)
+    return _record(rollout, "promoted", f"brought back: {reason}", {}, now_ms, by)
 
 
 def decide(rollout: Rollout, champion: Arm, challenger: Arm, now_ms: int) -> Decision:
@@ -115,7 +127,7 @@ def advance(rollout: Rollout, decision: Decision, now_ms: int) -> Rollout:
     last = rollout.events[-1] if rollout.events else None
     if kind == "held" and last and (last.kind, last.step, last.reason) == (kind, rollout.step, decision.reason):
         return rollout
-    moved = _record(rollout, kind, decision.reason, decision.evidence, now_ms)
+    moved = _record(rollout, kind, decision.reason, decision.evidence, now_ms, CONTROL)
     if kind != "advanced":
         return moved
     if rollout.step + 1 >= len(rollout.plan.steps):
@@ -123,15 +135,17 @@ def advance(rollout: Rollout, decision: Decision, now_ms: int) -> Rollout:
     return msgspec.structs.replace(moved, step=rollout.step + 1, step_started_ms=now_ms)
 
 
-def cancel(rollout: Rollout, reason: str, now_ms: int) -> Rollout:
+def cancel(rollout: Rollout, reason: str, now_ms: int, *, by: str = "") -> Rollout:
     """The rollout, ended by a person. Raises: Conflict where it is over."""
     _check_running(rollout)
-    return _record(rollout, "cancelled", reason, {}, now_ms)
+    return _record(rollout, "cancelled", reason, {}, now_ms, by)
 
 
-def _new_rollout(service: str, champion: str, challenger: str, plan: Plan, now_ms: int) -> Rollout:
+def _new_rollout(
+    service: str, champion: str, challenger: str, plan: Plan, now_ms: int, by: str, verdict_id: str
+) -> Rollout:
     id = new_id()
-    event = RolloutEvent(at_ms=now_ms, kind="started", step=0, reason="started")
+    event = RolloutEvent(at_ms=now_ms, kind="started", step=0, reason="started", by=by)
     return Rollout(
         id=id,
         service=service,
@@ -144,11 +158,14 @@ def _new_rollout(service: str, champion: str, challenger: str, plan: Plan, now_m
         started_ms=now_ms,
         step_started_ms=now_ms,
         events=(event,),
+        verdict_id=verdict_id,
     )
 
 
-def _record(rollout: Rollout, kind: EventKind, reason: str, evidence: dict[str, float], now_ms: int) -> Rollout:
-    event = RolloutEvent(at_ms=now_ms, kind=kind, step=rollout.step, reason=reason, evidence=evidence)
+def _record(
+    rollout: Rollout, kind: EventKind, reason: str, evidence: dict[str, float], now_ms: int, by: str
+) -> Rollout:
+    event = RolloutEvent(at_ms=now_ms, kind=kind, step=rollout.step, reason=reason, evidence=evidence, by=by)
     events = (*rollout.events, event)
     if kind not in _END_STATES:
         return msgspec.structs.replace(rollout, events=events)

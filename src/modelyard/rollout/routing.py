@@ -34,6 +34,11 @@ def trial_service(service: Service, champion: Variant, challenger: Variant, roll
     )
 
 
+def plain_service(service: Service) -> Service:
+    """The service without its trial: the champion answers everyone."""
+    return msgspec.structs.replace(service, challenger=None, weight_bp=0, shadow=False, salt="", rollout_id="")
+
+
 def next_table(
     previous: RouteTable | None, services: Iterable[Service], keys: Iterable[Key], now_ms: int
 ) -> RouteTable:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from modelyard.core.digests import digest_bytes, digest_file, digest_folder, digest_json, digest_text
+from modelyard.core.digests import digest_bytes, digest_file, digest_json, digest_text
 from modelyard.core.errors import NotFound, RecipeInvalid
 from modelyard.ports.release import ModelRef
 from modelyard.ports.run import Lineage
@@ -15,6 +15,12 @@ from modelyard.training.hardware import describe_hardware
 
 TEMPLATE_FILE = "chat_template.jinja"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
+_ANSWERING_FILES = (
+    *("config.json", "generation_config.json"),
+    *("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin", "pytorch_model.bin.index.json"),
+    *("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json", "added_tokens.json"),
+    *("vocab.json", "merges.txt", "chat_template.jinja", "chat_template.json"),
+)
 
 
 class Base(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,6 +29,15 @@ class Base(msgspec.Struct, frozen=True, kw_only=True):
     ref: ModelRef
     tokenizer_digest: str
     template_digest: str
+
+
+def digest_base(folder: Path) -> str:
+    """The digest of the files in a base's folder that change an answer; a card beside them does not.
+
+    Files of weights are large, so each is read once in a process, and again when it was written anew.
+    """
+    paths = sorted({path for pattern in _ANSWERING_FILES for path in folder.glob(pattern) if path.is_file()})
+    return digest_json({path.name: _digest_once(path, *_stamp(path)) for path in paths})
 
 
 def describe_base(folder: Path, name: str = "") -> Base:
@@ -40,7 +55,7 @@ def describe_base(folder: Path, name: str = "") -> Base:
                 fix="save the tokenizer, with its chat template, into the folder",
             )
     return Base(
-        ref=ModelRef(name=name or folder.resolve().name, digest=digest_folder(folder)),
+        ref=ModelRef(name=name or folder.resolve().name, digest=digest_base(folder)),
         tokenizer_digest=digest_json({file: digest_file(folder / file) for file in TOKENIZER_FILES}),
         template_digest=digest_text((folder / TEMPLATE_FILE).read_text()),
     )
@@ -89,6 +104,16 @@ def installed_packages() -> tuple[tuple[str, str], ...]:
         for distribution in importlib.metadata.distributions()
     }
     return tuple(sorted(found.items()))
+
+
+def _stamp(path: Path) -> tuple[int, int, int]:
+    status = path.stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+@cache
+def _digest_once(path: Path, inode: int, num_bytes: int, written_ns: int) -> str:
+    return digest_file(path)
 
 
 def _git(folder: Path, *arguments: str) -> bytes:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from modelyard.core.errors import JobFailed
+from modelyard.core.locks import hold
 
 T = TypeVar("T")
 
@@ -41,10 +42,19 @@ def run_durably(folder: Path, work_id: str, body: Callable[[Step], Any]) -> Any:
     """Run a body to its end and return its result; take it up again where an earlier process left it.
 
     The steps are kept in `folder/<work_id>.db`: a file for each work, since a launch takes up everything that its file
-    holds. One process at a time may run a work. A step that was killed runs again from its start, so a step leaves
-    either all of its traces or none. A body that had failed goes on at the step that failed. A body that had ended
-    returns its old result.
+    holds. One process at a time runs a work: it holds `folder/<work_id>.lock`. A step that was killed runs again from
+    its start, so a step leaves either all of its traces or none. A body that had failed goes on at the step that
+    failed. A body that had ended returns its old result.
+
+    Raises: Conflict where another process runs the work; what a step raised; JobFailed where the body itself failed.
     """
+    folder.mkdir(parents=True, exist_ok=True)
+    fix = "wait for that one, or end it"
+    with hold(folder / f"{work_id}.lock", f"the work '{work_id}' is being done", fix=fix):
+        return _run(folder / f"{work_id}.db", work_id, body)
+
+
+def _run(database: Path, work_id: str, body: Callable[[Step], Any]) -> Any:
     from dbos import DBOS
 
     failure = _Failure()
@@ -52,7 +62,7 @@ def run_durably(folder: Path, work_id: str, body: Callable[[Step], Any]) -> Any:
     def durable() -> Any:
         return body(lambda name, work: DBOS.run_step({"name": name}, failure.guard, work))
 
-    _configure(folder / f"{work_id}.db")
+    _configure(database)
     try:
         workflow = DBOS.workflow(name="durable")(durable)
         DBOS.launch()
@@ -69,7 +79,6 @@ def _configure(database: Path) -> None:
     from dbos import DBOS
     from dbos._serialization import DBOSPortableJSONSerializer
 
-    database.parent.mkdir(parents=True, exist_ok=True)
     DBOS(
         config={
             "name": "modelyard",

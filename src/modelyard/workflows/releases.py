@@ -4,42 +4,63 @@ import logging
 from pathlib import Path
 
 from modelyard.core.clock import now_ms
-from modelyard.core.errors import NotFound, Unavailable
-from modelyard.ports.release import Release, Stage, StageMove
+from modelyard.core.errors import Conflict, NotFound, Unavailable
+from modelyard.ports.release import ModelRef, Release, StageMove
 from modelyard.ports.run import Run
 from modelyard.project.model import Project
 from modelyard.registry.cards import render_card
 from modelyard.registry.policy import Policy
-from modelyard.registry.stages import archive, promote
+from modelyard.registry.stages import archive
 from modelyard.training.lineage import describe_base
 from modelyard.training.recipe import Recipe
 from modelyard.training.spec import ADAPTER
+from modelyard.workflows.routes import services_of
 from modelyard.workflows.tools import Tools
 
 log = logging.getLogger(__name__)
 
 
 def release_of_run(tools: Tools, name: str, run: Run) -> Release:
-    """The release that serves a run's adapter with the prompt it was trained under; recorded as a draft."""
-    recipe = Recipe.model_validate(run.recipe)
-    return _add(tools, _release(tools, name, recipe, adapter=run.artifacts[ADAPTER], run_id=run.id))
+    """The release that serves a run's adapter with the base and the prompt it was trained with; recorded as a draft."""
+    lineage = run.lineage
+    release = Release(
+        name=name,
+        base=ModelRef(name=lineage.base_name, digest=lineage.base_digest),
+        adapter=run.artifacts[ADAPTER],
+        tokenizer_digest=lineage.tokenizer_digest,
+        template_digest=lineage.template_digest,
+        system_prompt=Recipe.model_validate(run.recipe).system_prompt,
+        run_id=run.id,
+        created_ms=now_ms(),
+    )
+    return _add(tools, release)
 
 
 def release_of_base(tools: Tools, name: str, recipe: Recipe) -> Release:
     """The release of the untuned base, to compare with; recorded as a draft."""
-    return _add(tools, _release(tools, name, recipe))
-
-
-def move_release(
-    tools: Tools, project: Project, service: str, release: Release, stage: Stage, reason: str
-) -> StageMove:
-    """Move a release to a stage under the service's policy. Raises: Refused with every unmet demand."""
-    policy = policy_of(project, service)
-    return promote(tools.records, release, stage, tools.actor, reason, policy=policy, service=service)
+    base = describe_base(tools.base_folder(recipe.base), Path(recipe.base).name)
+    release = Release(
+        name=name,
+        base=base.ref,
+        tokenizer_digest=base.tokenizer_digest,
+        template_digest=base.template_digest,
+        system_prompt=recipe.system_prompt,
+        created_ms=now_ms(),
+    )
+    return _add(tools, release)
 
 
 def archive_release(tools: Tools, release: Release, reason: str) -> StageMove:
-    """Put a release away; one that is away already stays so, and its last move is returned."""
+    """Put a release away; one that is away already stays so, and its last move is returned.
+
+    Raises: Conflict where it serves or is being tried.
+    """
+    if services := services_of(tools.records, release.digest):
+        raise Conflict(
+            f"{release.ref} has traffic of {', '.join(services)}",
+            expected="a release without traffic",
+            fix="end its rollout (modelyard rollout cancel), or bring another one back (modelyard rollout back)",
+        )
     if tools.records.releases.stage(release.digest) == "archived":
         return tools.records.releases.moves(release.digest)[-1]
     return archive(tools.records, release, tools.actor, reason)
@@ -59,28 +80,20 @@ def mirror_release(tools: Tools, project: Project, service: str, digest: str, al
 
 
 def policy_of(project: Project, service: str) -> Policy:
-    """The policy of a service, under its name in the project file."""
-    name = project.services[service].policy
-    return project.policies[name].model_copy(update={"name": name})
+    """The policy of a service, under its name in the project file. Raises: NotFound."""
+    config = project.services.get(service)
+    if config is None:
+        raise NotFound(
+            f"the project file has no service '{service}'",
+            expected=", ".join(project.services) or "a service",
+            fix="put it back under `services:`",
+        )
+    return project.policies[config.policy].model_copy(update={"name": config.policy})
 
 
 def model_card(tools: Tools, release: Release) -> str:
     """The release's model card, in Markdown, from what is recorded now."""
     return render_card(tools.records, release)
-
-
-def _release(tools: Tools, name: str, recipe: Recipe, *, adapter: str = "", run_id: str = "") -> Release:
-    base = describe_base(tools.base_folder(recipe.base), Path(recipe.base).name)
-    return Release(
-        name=name,
-        base=base.ref,
-        adapter=adapter,
-        tokenizer_digest=base.tokenizer_digest,
-        template_digest=base.template_digest,
-        system_prompt=recipe.system_prompt,
-        run_id=run_id,
-        created_ms=now_ms(),
-    )
 
 
 def _add(tools: Tools, release: Release) -> Release:

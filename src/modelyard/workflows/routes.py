@@ -10,7 +10,6 @@ from modelyard.core.errors import NotFound
 from modelyard.core.files import write_atomically
 from modelyard.core.money import nanousd
 from modelyard.ports.records import Records
-from modelyard.ports.rollout import Rollout
 from modelyard.ports.routes import Price, RouteTable, Service, Variant, encode_route_table
 from modelyard.project.model import Project, ServiceConfig
 from modelyard.rollout.routing import next_table, trial_service
@@ -18,14 +17,32 @@ from modelyard.rollout.routing import next_table, trial_service
 
 def champion_of(records: Records, service: str) -> str:
     """The digest of the release that serves, empty where the service was never launched."""
-    rollouts = records.rollouts.newest(service)
-    return _champion_after(rollouts[0]) if rollouts else ""
+    return "".join(rollout.serving for rollout in records.rollouts.latest(service))
 
 
-def build_services(records: Records, project: Project, engine_url: str) -> tuple[Service, ...]:
-    """Every launched service of the project as it should be served now, by name."""
-    services = (_build_service(records, name, project.services[name], engine_url) for name in sorted(project.services))
-    return tuple(service for service in services if service is not None)
+def services_of(records: Records, release: str) -> list[str]:
+    """The services that a release answers for now, as champion or on trial."""
+    return [
+        rollout.service
+        for rollout in records.rollouts.latest()
+        if release == rollout.serving or (rollout.state == "running" and release == rollout.challenger)
+    ]
+
+
+def build_service(records: Records, project: Project, name: str, engine_url: str) -> Service | None:
+    """A service of the project as it should be served now; None where it was never launched."""
+    config = project.services[name]
+    rollout = next(iter(records.rollouts.latest(name)), None)
+    if rollout is None or not rollout.serving:
+        return None
+
+    def variant(digest: str) -> Variant:
+        return _variant(records, digest, config, engine_url)
+
+    service = Service(name=name, champion=variant(rollout.serving), body_policy=config.record)
+    if rollout.state != "running":
+        return service
+    return trial_service(service, service.champion, variant(rollout.challenger), rollout)
 
 
 def publish(records: Records, services: tuple[Service, ...], file: Path) -> RouteTable:
@@ -33,7 +50,7 @@ def publish(records: Records, services: tuple[Service, ...], file: Path) -> Rout
 
     The stored table comes first: a process killed in between leaves an old file, which the next call writes.
     """
-    table = _newest(records)
+    table = published(records)
     keys = tuple(sorted(records.routes.keys(), key=lambda key: key.id))
     if table is None or (table.services, table.keys) != (services, keys):
         table = next_table(table, services, keys, now_ms())
@@ -44,29 +61,12 @@ def publish(records: Records, services: tuple[Service, ...], file: Path) -> Rout
     return table
 
 
-def _newest(records: Records) -> RouteTable | None:
+def published(records: Records) -> RouteTable | None:
+    """The table that was published last, None where none was."""
     try:
         return records.routes.table()
     except NotFound:
         return None
-
-
-def _champion_after(rollout: Rollout) -> str:
-    return rollout.challenger if rollout.state == "promoted" else rollout.champion
-
-
-def _build_service(records: Records, name: str, config: ServiceConfig, engine_url: str) -> Service | None:
-    rollouts = records.rollouts.newest(name)
-    if not rollouts or not (champion := _champion_after(rollouts[0])):
-        return None
-
-    def variant(digest: str) -> Variant:
-        return _variant(records, digest, config, engine_url)
-
-    service = Service(name=name, champion=variant(champion), body_policy=config.record)
-    if rollouts[0].state != "running":
-        return service
-    return trial_service(service, service.champion, variant(rollouts[0].challenger), rollouts[0])
 
 
 def _variant(records: Records, digest: str, config: ServiceConfig, engine_url: str) -> Variant:

@@ -1,7 +1,9 @@
 """A Recipe and a Dataset in, a recorded Run with its adapter out."""
 
+import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,8 @@ from typing import Any
 import msgspec
 
 from modelyard.core.clock import now_ms
-from modelyard.core.errors import JobFailed, ModelyardError, NotFound, error_from_dict
+from modelyard.core.errors import Conflict, JobFailed, ModelyardError, NotFound, error_from_dict
+from modelyard.core.locks import hold, locked
 from modelyard.core.money import seconds_cost
 from modelyard.ports.dataset import Dataset
 from modelyard.ports.engine import Capabilities
@@ -20,6 +23,8 @@ from modelyard.training.recipe import Recipe
 from modelyard.training.spec import ADAPTER, TrainingResult, TrainingSpec, read_result
 from modelyard.workflows.datasets import examples_of
 from modelyard.workflows.tools import Progress, Tools, silent
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,17 +50,63 @@ def train_run(
     """
     if done := _finished(tools, run_id):
         return done
-    run = _begin(tools, run_id, name, recipe, dataset)
+    with _alive(tools, run_id):
+        run = _begin(tools, run_id, name, recipe, dataset)
+        try:
+            with tools.scratch() as folder:
+                result = _train(tools, folder, run, recipe, dataset, terms, progress)
+                adapter = tools.blobs.put_folder(folder / "output" / ADAPTER)
+                tools.tracker.log_folder(run.tracking_id, folder / "output" / ADAPTER, ADAPTER)
+            return _finish(tools, run, result, adapter, terms)
+        except BaseException as error:  # Ctrl-C too: nobody works on the run any more
+            _fail(tools, run, error)
+            raise
+
+
+def state_of(tools: Tools, run: Run) -> str:
+    """The state of a run for people: `died` where the process that trained it here was killed.
+
+    A run that is said to be running may be trained on another machine, where we cannot look: `running?`.
+    """
+    if run.state != "running":
+        return run.state
     try:
-        with tools.scratch() as folder:
-            result = _train(tools, folder, run, recipe, dataset, terms, progress)
-            adapter = tools.blobs.put_folder(folder / "output" / ADAPTER)
-            tools.tracker.log_folder(run.tracking_id, folder / "output" / ADAPTER, ADAPTER)
-    except ModelyardError as error:
+        with locked(_alive_file(tools, run.id)):
+            return "died"
+    except Conflict:
+        return "running"
+    except FileNotFoundError:
+        return "running?"
+
+
+@contextmanager
+def _alive(tools: Tools, run_id: str) -> Iterator[None]:
+    """Hold a lock while a run is trained: where we are killed, the system gives it back and its file tells of it.
+
+    Raises: Conflict where another process trains it.
+    """
+    file = _alive_file(tools, run_id)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with hold(file, f"the run {run_id} is being trained"):
+        try:
+            yield
+        finally:
+            file.unlink()
+
+
+def _alive_file(tools: Tools, run_id: str) -> Path:
+    return tools.state / "runs" / f"{run_id}.lock"
+
+
+def _fail(tools: Tools, run: Run, error: BaseException) -> None:
+    """Write down that a run failed. A store that is away must not hide why."""
+    said = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error) or type(error).__name__
+    failed = msgspec.structs.replace(run, state="failed", finished_ms=now_ms(), error=said)
+    try:
+        tools.records.runs.put(failed)
         tools.tracker.finish(run.tracking_id, failed=True)
-        tools.records.runs.put(msgspec.structs.replace(run, state="failed", finished_ms=now_ms(), error=str(error)))
-        raise
-    return _finish(tools, run, result, adapter, terms)
+    except ModelyardError as also:
+        log.warning("run %s failed, which could not be written down: %s", run.id, also.seen)
 
 
 def _finished(tools: Tools, run_id: str) -> Run | None:
@@ -76,7 +127,7 @@ def _begin(tools: Tools, run_id: str, name: str, recipe: Recipe, dataset: Datase
         id=run_id,
         name=name,
         state="running",
-        owner=tools.actor,
+        owner=tools.owner,
         recipe=settings,
         recipe_digest=recipe.digest,
         lineage=lineage,

@@ -3,12 +3,14 @@
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol
 
+from modelyard.core.errors import Conflict
+from modelyard.core.locks import locked
 from modelyard.ports.blobs import Blobs
 from modelyard.ports.compute import Compute
 from modelyard.ports.records import Records
@@ -27,8 +29,9 @@ class Progress(Protocol):
 class Tools:
     """The outside world of one project.
 
-    `actor` is who acts; relative paths in the project file start at `root`; `bases` are the base models that ship with
-    Modelyard, by name.
+    `actor` is the person who acts, `owner` who answers for the runs; relative paths in the project file start at
+    `root`; `bases` are the base models by the names that engines know them by: those that ship with Modelyard and those
+    of the project's recipes.
     """
 
     records: Records
@@ -36,24 +39,35 @@ class Tools:
     tracker: Tracker
     compute: Compute
     actor: str
+    owner: str
     root: Path
     state: Path
     bases: Mapping[str, Path]
 
     def base_folder(self, base: str) -> Path:
-        """The folder of a base model: one that ships by its name, any other by its path."""
+        """The folder of a base model, by its name or by its path."""
         return self.bases.get(base) or (self.root / base)
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
-        """A folder for work in progress, gone when the block ends; what killed work left goes after a day."""
+        """A folder for work in progress, gone when the block ends; what killed work left goes after a day.
+
+        Its lock says that somebody works in it: the system gives it back however the work ends.
+        """
         folder = self.state / "scratch"
         folder.mkdir(parents=True, exist_ok=True)
         for left in folder.iterdir():
-            if time.time() - left.stat().st_mtime > _SCRATCH_KEPT_S:
-                shutil.rmtree(left, ignore_errors=True)
-        with TemporaryDirectory(dir=folder) as path:
+            _remove_abandoned(left)
+        with TemporaryDirectory(dir=folder) as path, locked(Path(path)):
             yield Path(path)
+
+
+def _remove_abandoned(left: Path) -> None:
+    """Remove an old folder, unless somebody works in it or removes it meanwhile."""
+    with suppress(Conflict, FileNotFoundError):
+        if time.time() - left.stat().st_mtime > _SCRATCH_KEPT_S:
+            with locked(left):
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def silent(done: float, total: float, note: str = "") -> None:

@@ -1,16 +1,21 @@
 """Tune: a candidate release for a service, from its raw data to its verdict, in durable steps."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
+from pathlib import Path
 
+from modelyard.core.digests import digest_json, short
+from modelyard.core.errors import Conflict
 from modelyard.core.ids import new_id
+from modelyard.core.locks import hold
 from modelyard.evaluation.parity import Tokenize
 from modelyard.ports.engine import Connect
 from modelyard.ports.release import ModelRef, Release
 from modelyard.project.model import Project
+from modelyard.training.lineage import describe_base
 from modelyard.workflows.datasets import prepare_dataset
 from modelyard.workflows.durable import Step, run_durably
-from modelyard.workflows.releases import release_of_run
+from modelyard.workflows.releases import policy_of, release_of_run
 from modelyard.workflows.runs import TrainingTerms, train_run
 from modelyard.workflows.tools import Progress, Tools, silent
 from modelyard.workflows.verdicts import gate_release
@@ -30,7 +35,8 @@ def tune_service(
 ) -> tuple[str, str]:
     """Prepare, train, gate; return the digest of the release and the id of its verdict.
 
-    Goes on where an earlier call for the same service was interrupted.
+    Goes on where an earlier call was interrupted or failed, as long as nothing that decides the outcome has changed
+    since; else it begins anew.
     """
     config = project.services[service]
 
@@ -45,11 +51,49 @@ def tune_service(
         return [release, verdict]
 
     work = tools.state / "work"
-    work_id = f"tune-{service}"
+    work_id = f"tune-{short(_digest_inputs(tools, project, service))}"
     release, verdict = run_durably(work, work_id, body)
-    # The work is done and recorded; the next call shall begin anew.
-    (work / f"{work_id}.db").unlink()
+    _forget(work, work_id)
     return release, verdict
+
+
+def _digest_inputs(tools: Tools, project: Project, service: str) -> str:
+    """The digest of all that decides what becomes of tuning a service. Raises: NotFound, RecipeInvalid for the base."""
+    config = project.services[service]
+    recipe, suite = project.recipes[config.recipe], project.suites[config.suite]
+    dataset = project.datasets[config.dataset]
+    base = describe_base(tools.base_folder(recipe.base))
+    return digest_json(
+        {
+            "service": service,
+            "dataset": {"name": config.dataset, **dataset.model_dump(mode="json")},
+            "file": _stamp(tools.root / dataset.path),
+            "base": [base.ref.digest, base.tokenizer_digest, base.template_digest],
+            "recipe": recipe.digest,
+            "suite": [suite.digest, config.suite],
+            "policy": policy_of(project, service).digest,
+        }
+    )
+
+
+def _stamp(path: Path) -> list[int]:
+    """What changes when a file does; empty where it is missing, which its preparation will tell in words."""
+    try:
+        status = path.stat()
+    except OSError:
+        return []
+    return [status.st_size, status.st_mtime_ns]
+
+
+def _forget(work: Path, work_id: str) -> None:
+    """Remove finished work, so that the next call begins anew; unless another process has just taken it up.
+
+    The store's side files go first: a journal that outlived its database would be played into the next one.
+    """
+    with suppress(Conflict, FileNotFoundError), hold(work / f"{work_id}.lock", f"{work_id} is being done"):
+        for ending in ("-wal", "-shm", "-journal", ""):
+            (work / f"{work_id}.db{ending}").unlink(missing_ok=True)
+        (work / f"{work_id}.lock").unlink()
 
 
 def _train(

@@ -47,7 +47,7 @@ def gate_release(
     verdict = judge(
         policy_of(project, service),
         release,
-        tools.records.reports.newest(release.digest),
+        [report],
         _champion_reports(tools, service, connect, release, report, suite, progress),
         parity.passed,
     )
@@ -75,16 +75,16 @@ def decide(tools: Tools, release: Release, decision: Decision, reason: str) -> A
 def _champion_reports(
     tools: Tools, service: str, connect: Connect, release: Release, report: Report, suite: Suite, progress: Progress
 ) -> list[Report] | None:
-    """The champion's reports, None without one. It sits the same exam now, where the suite or its rows are new."""
+    """The champion's newest report of the same exam, None without a champion. It sits the exam now if it never did."""
     champion = champion_of(tools.records, service)
     if not champion or champion == release.digest:
         return None
     exam = (report.suite_digest, report.dataset_digest, report.split)
-    reports = tools.records.reports.newest(champion)
-    if any((one.suite_digest, one.dataset_digest, one.split) == exam for one in reports):
-        return reports
+    for one in tools.records.reports.newest(champion):
+        if (one.suite_digest, one.dataset_digest, one.split) == exam:
+            return [one]
     found = tools.records.releases.get(champion)
-    return [evaluate_release(tools, connect, found, report.suite, suite, progress), *reports]
+    return [evaluate_release(tools, connect, found, report.suite, suite, progress)]
 
 
 async def _check_parity(

@@ -14,7 +14,16 @@ from modelyard.ports.interaction import Interaction
 from modelyard.ports.records import JournalMark
 from modelyard.ports.release import Release
 from modelyard.ports.rollout import Rollout
-from tests.adapters.records.values import a_move, a_release, a_rollout, a_run, a_table, an_event, an_interaction
+from tests.adapters.records.values import (
+    a_launch,
+    a_move,
+    a_release,
+    a_rollout,
+    a_run,
+    a_table,
+    an_event,
+    an_interaction,
+)
 
 _processes = multiprocessing.get_context("fork")
 Act = Callable[[SqlRecords, int], object]
@@ -61,9 +70,41 @@ def _move(release: Release, records: SqlRecords, number: int) -> str:
 
 
 def test_one_of_two_rollouts_begins(records: SqlRecords, records_url: str) -> None:
+    records.rollouts.add(a_launch())
     outcomes = at_once(records_url, _begin, 4)
     assert sorted(map(str, outcomes)) == ["Conflict"] * 3 + ["began"]
     assert len(records.rollouts.running("support")) == 1
+
+
+def test_one_of_two_first_releases_serves(records: SqlRecords, records_url: str) -> None:
+    outcomes = at_once(records_url, _launch, 4)
+    assert sorted(map(str, outcomes)) == ["Conflict"] * 3 + ["launched"]
+    assert len(records.rollouts.newest("support")) == 1
+
+
+def _launch(records: SqlRecords, number: int) -> str:
+    records.rollouts.add(a_launch(release=f"sha256:{number}"))
+    return "launched"
+
+
+def test_nobody_begins_with_the_champion_of_a_moment_ago(records: SqlRecords, records_url: str) -> None:
+    """One rollout ends by promotion while another begins with the champion from before."""
+    records.rollouts.add(a_launch())
+    running = a_rollout()
+    records.rollouts.add(running)
+    outcomes = at_once(records_url, partial(_promote_or_begin, running), 4)
+    assert sorted(map(str, outcomes)) == ["Conflict"] * 3 + ["promoted"]
+    (last,) = records.rollouts.latest("support")
+    assert (last.id, last.serving) == (running.id, "sha256:b")
+
+
+def _promote_or_begin(rollout: Rollout, records: SqlRecords, number: int) -> str:
+    if number:
+        records.rollouts.add(a_rollout(challenger="sha256:c"))
+        return "began"
+    events = (*rollout.events, an_event("promoted"))
+    records.rollouts.replace(msgspec.structs.replace(rollout, events=events, state="promoted"), expected_events=1)
+    return "promoted"
 
 
 def _begin(records: SqlRecords, number: int) -> str:
@@ -72,6 +113,7 @@ def _begin(records: SqlRecords, number: int) -> str:
 
 
 def test_one_of_two_controllers_writes(records: SqlRecords, records_url: str) -> None:
+    records.rollouts.add(a_launch())
     rollout = a_rollout()
     records.rollouts.add(rollout)
     outcomes = at_once(records_url, partial(_advance, rollout), 3)

@@ -25,6 +25,16 @@ def test_the_same_rows_prepared_later_are_the_same_dataset(records: SqlRecords) 
     assert records.datasets.get(a_dataset().digest).created_ms == NOW_MS
 
 
+def test_a_dataset_made_again_is_the_newest_of_its_name(records: SqlRecords) -> None:
+    first, second = a_dataset(content="1"), a_dataset(content="2", created_ms=NOW_MS + 1)
+    for dataset in (first, second, a_dataset(content="1", created_ms=NOW_MS + 2)):
+        records.datasets.add(dataset)
+    assert records.datasets.find("support") == first
+    assert records.datasets.newest() == [first, second]
+    records.datasets.add(second)
+    assert records.datasets.find("support") == first, "what was made earlier, added late, is not the newest"
+
+
 def test_another_value_under_the_same_digest_is_a_conflict(records: SqlRecords) -> None:
     records.datasets.add(a_dataset())
     with pytest.raises(Conflict, match="they differ in rows"):

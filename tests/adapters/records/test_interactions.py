@@ -64,6 +64,16 @@ class TestIngest:
         assert records.interactions.count() == 0
         assert records.interactions.mark("s-000001.jsonl") == 0
 
+    def test_whatever_comes_in_can_be_told(self, records: SqlRecords) -> None:
+        seen = [records.interactions.ingested()]
+        for entries, offset in [((an_interaction(),), 100), ((a_feedback("any", score=1.0),), 200)]:
+            records.interactions.ingest(entries, mark(offset))
+            seen.append(records.interactions.ingested())
+        records.interactions.ingest([an_interaction()], mark(10, "s-000002.jsonl"))
+        seen.append(records.interactions.ingested())
+        assert seen == sorted(set(seen))
+        assert records.interactions.ingested() == seen[-1]
+
     def test_nothing_to_ingest(self, records: SqlRecords) -> None:
         assert ingest(records) == 0
 

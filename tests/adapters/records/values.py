@@ -120,6 +120,11 @@ def a_rollout(service: str = "support", **fields: Any) -> Rollout:
     return Rollout(service=service, **values | fields)
 
 
+def a_launch(service: str = "support", release: str = "sha256:a", **fields: Any) -> Rollout:
+    """The rollout by which a release became a service's first champion."""
+    return a_rollout(service, champion="", challenger=release, state="promoted", **fields)
+
+
 def an_event(kind: Any = "held", **fields: Any) -> RolloutEvent:
     values: dict[str, Any] = {"at_ms": NOW_MS, "step": 0, "reason": "too few", "evidence": {"num_rows": 3.0}}
     return RolloutEvent(kind=kind, **values | fields)

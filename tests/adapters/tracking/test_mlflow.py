@@ -93,3 +93,26 @@ def test_making_a_tracker_loads_nothing():
         "MlflowTracker('sqlite:///nowhere/m.db', 'demo'); sys.exit('mlflow' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("secret", ["hunter2", "p@ss/word", "a:b"])
+def test_no_password_is_told(tracker, secret):
+    from mlflow.exceptions import MlflowException
+
+    uri = f"http://kim:{secret}@tracker.example.org:5000/mlflow"
+    guarded = MlflowTracker(uri, "demo")
+    with pytest.raises(Unavailable) as told, guarded._translated():
+        raise MlflowException(f"API request to {uri}/api/2.0 failed with {uri}")
+    assert secret not in str(told.value)
+    assert "kim" not in str(told.value)
+    assert told.value.seen == (
+        "MLflow at http://tracker.example.org:5000/mlflow refused: API request to "
+        "http://tracker.example.org:5000/mlflow/api/2.0 failed with http://tracker.example.org:5000/mlflow"
+    )
+
+
+def test_an_error_without_words_is_told(tracker):
+    from mlflow.exceptions import MlflowException
+
+    with pytest.raises(Unavailable, match="refused: MlflowException"), tracker._translated():
+        raise MlflowException("")

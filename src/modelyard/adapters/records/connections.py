@@ -43,6 +43,7 @@ class Connections:
             event.listen(self._engine, "begin", _begin_sqlite)
             with translated(self.place):
                 self._enter_wal()
+            event.listen(self._engine, "do_connect", _open_what_is_there)
         self._writer = self._engine.execution_options(writes=True)
 
     @contextmanager
@@ -105,6 +106,12 @@ def _prepare_sqlite(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> N
     connection.isolation_level = None  # transactions begin where we say so, not before the first write
     connection.execute("PRAGMA foreign_keys=ON")
     connection.execute("PRAGMA synchronous=NORMAL")
+
+
+def _open_what_is_there(_dialect: Any, _record: Any, positional: list[Any], named: dict[str, Any]) -> None:
+    # SQLite would make an empty database where the file has been moved away.
+    positional[0] = Path(positional[0]).absolute().as_uri() + "?mode=rw"
+    named["uri"] = True
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -73,6 +73,11 @@ class SqlInteractions:
         with self._connections.read() as connection:
             return connection.scalar(query) or 0
 
+    def ingested(self) -> int:
+        """How many journal bytes were ingested, over all segments: entries and mark are stored together."""
+        with self._connections.read() as connection:
+            return int(connection.scalar(select(func.sum(journal_marks.c.num_bytes))) or 0)
+
 
 def _interaction_row(entry: Interaction) -> dict[str, Any]:
     return {

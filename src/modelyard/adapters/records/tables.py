@@ -2,7 +2,8 @@
 
 The stage of a release is not a column: it is what its newest move says, so it cannot disagree with them.
 `datasets`, `releases`, `stage_moves`, `reports`, `verdicts`, `approvals` and `route_tables` only grow; the migrations
-put triggers on them that say so. A `runs` row changes until its run has finished.
+put triggers on them that say so. Of a `datasets` row, `created_ms` alone may change: to when it was last made. A
+`runs` row changes until its run has finished.
 """
 
 from sqlalchemy import BigInteger, Boolean, Column, Float, ForeignKey, Index, Integer, MetaData, Table, Text
@@ -113,13 +114,13 @@ approvals = Table(
 rollouts = Table(
     "rollouts",
     metadata,
-    _key("id"),
+    Column("seq", Integer, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
     _column("service"),
     _column("state"),
     Column("num_events", Integer, nullable=False),
-    _count("started_ms"),
     _column("payload"),
-    Index(None, "service", "started_ms"),
+    Index(None, "service", "seq"),
 )
 _running = rollouts.c.state == "running"
 Index("uq_rollouts_running", rollouts.c.service, unique=True, sqlite_where=_running, postgresql_where=_running)

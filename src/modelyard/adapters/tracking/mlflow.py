@@ -6,6 +6,7 @@ MLflow takes seconds to import and to set up a new file, so both wait for the fi
 import importlib.util
 import logging
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
@@ -22,6 +23,7 @@ if importlib.util.find_spec("mlflow") is None:
 RUN_TAG = "modelyard.run_id"
 DIGEST_TAG = "modelyard.digest"
 _MAX_VALUE = 5000
+_USER = re.compile(r"://[^\s@/:]*(?::\S*)?@")
 _DIGEST_LENGTH = 36  # the width of the digest in MLflow's own tables
 
 
@@ -138,13 +140,18 @@ class MlflowTracker:
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
-        """MLflow's own errors as ours.."""
+        """MLflow's own errors as ours, without the password that a tracking URI may hold."""
         from mlflow.exceptions import MlflowException
 
         try:
             yield
         except MlflowException as error:
+            seen = f"MLflow at {self.uri} refused: {(str(error).splitlines() or [type(error).__name__])[0]}"
             raise Unavailable(
-                f"MLflow at {self.uri} refused: {str(error).splitlines()[0]}",
-                fix="check the tracking URI, or set MODELYARD_TRACKING=none to do without",
+                _without_users(seen), fix="check the tracking URI, or set MODELYARD_TRACKING=none to do without"
             ) from error
+
+
+def _without_users(text: str) -> str:
+    """A text with the user and the password taken out of every URI in it."""
+    return _USER.sub("://", text)

@@ -18,6 +18,8 @@ GROWING = {
     "approvals": "id = NEW.id",
     "route_tables": "version = NEW.version",
 }
+# A dataset that is made again is the newest of its name from then on: of its columns, `created_ms` may change.
+UPDATES = {"datasets": "UPDATE OF seq, digest, name, payload"}
 
 
 def upgrade() -> None:
@@ -112,15 +114,16 @@ def _make_decisions() -> None:
 def _make_rollouts() -> None:
     op.create_table(
         "rollouts",
+        sa.Column("seq", sa.Integer(), nullable=False),
         _text("id"),
         _text("service"),
         _text("state"),
         sa.Column("num_events", sa.Integer(), nullable=False),
-        _count("started_ms"),
         _text("payload"),
-        sa.PrimaryKeyConstraint("id", name="pk_rollouts"),
+        sa.PrimaryKeyConstraint("seq", name="pk_rollouts"),
+        sa.UniqueConstraint("id", name="uq_rollouts_id"),
     )
-    op.create_index("ix_rollouts_service_started_ms", "rollouts", ["service", "started_ms"])
+    op.create_index("ix_rollouts_service_seq", "rollouts", ["service", "seq"])
     running = sa.text("state = 'running'")
     op.create_index(
         "uq_rollouts_running", "rollouts", ["service"], unique=True, sqlite_where=running, postgresql_where=running
@@ -186,7 +189,7 @@ def _make_interactions() -> None:
 def _guard_sqlite() -> None:
     for table, same in GROWING.items():
         refuse = f"BEGIN SELECT RAISE(ABORT, '{table} only grows'); END"
-        op.execute(f"CREATE TRIGGER {table}_no_update BEFORE UPDATE ON {table} {refuse}")
+        op.execute(f"CREATE TRIGGER {table}_no_update BEFORE {UPDATES.get(table, 'UPDATE')} ON {table} {refuse}")
         op.execute(f"CREATE TRIGGER {table}_no_delete BEFORE DELETE ON {table} {refuse}")
         # INSERT OR REPLACE deletes without asking the trigger above.
         there = f"EXISTS (SELECT 1 FROM {table} WHERE {same})"  # noqa: S608  all from this file
@@ -205,7 +208,8 @@ def _guard_postgresql() -> None:
     )
     for table in GROWING:
         refuse = f"EXECUTE FUNCTION modelyard_refuse('{table} only grows')"
-        op.execute(f"CREATE TRIGGER {table}_only_grows BEFORE UPDATE OR DELETE ON {table} FOR EACH ROW {refuse}")
+        changes = f"{UPDATES.get(table, 'UPDATE')} OR DELETE"
+        op.execute(f"CREATE TRIGGER {table}_only_grows BEFORE {changes} ON {table} FOR EACH ROW {refuse}")
         op.execute(f"CREATE TRIGGER {table}_no_truncate BEFORE TRUNCATE ON {table} FOR EACH STATEMENT {refuse}")
     refuse = "EXECUTE FUNCTION modelyard_refuse('a finished run never changes')"
     op.execute(
