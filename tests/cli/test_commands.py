@@ -121,6 +121,14 @@ def test_an_unknown_key_is_told_with_line_and_column(folder: Path) -> None:
     assert "modelyard.yaml:5:1: unknown key 'servces'; did you mean 'services'?" in done.stderr
 
 
+@pytest.mark.parametrize("state", ["/proc/modelyard", "raw.jsonl"])
+def test_a_state_folder_that_cannot_be_is_told_in_words(folder: Path, state: str) -> None:
+    done = modelyard(folder, "data", "list", "--json", MODELYARD_STATE=state)
+    assert done.returncode in (2, 6)
+    assert json.loads(done.stdout)["error"]["seen"]
+    assert "Traceback" not in done.stderr
+
+
 def test_outside_of_any_project_one_is_told_what_to_do(tmp_path: Path) -> None:
     done = modelyard(tmp_path, "data", "list")
     assert done.returncode == 4

@@ -72,6 +72,10 @@ def test_a_mistake_is_told_with_its_place_and_the_nearest_word(old: str, new: st
     assert said in problem_of(GOOD.replace(old, new, 1))
 
 
+def test_a_name_that_could_not_be_a_file_name_is_refused() -> None:
+    assert "services" in problem_of(GOOD.replace("  support:", "  ../../esc:", 1))
+
+
 def test_all_mistakes_are_told_at_once() -> None:
     text = GOOD.replace("recipes:", "recipies:").replace("rollouts:", "rollout:")
     assert len([line for line in problem_of(text).splitlines() if "unknown key" in line]) == 2

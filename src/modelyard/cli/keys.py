@@ -17,7 +17,7 @@ def register(app: typer.Typer) -> None:
 @keys.command()
 def create(
     tenant: Annotated[str, typer.Argument(help="Who the key is for.")],
-    days: Annotated[int, typer.Option(min=0, help="Days until it expires; 0 for never.")] = 0,
+    days: Annotated[int, typer.Option(min=0, max=36500, help="Days until it expires; 0 for never.")] = 0,
     project: ProjectFile = "",
     as_json: Json = False,
 ) -> None:

@@ -2,14 +2,14 @@
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from modelyard import __version__
 from modelyard.cli import data, demo, gateway, keys, lineage, project, release, rollout, run, up
 from modelyard.cli.output import note, report_error
-from modelyard.core.errors import ModelyardError
+from modelyard.core.errors import ModelyardError, Unavailable
 
 _INTERRUPTED = 130
 
@@ -58,7 +58,25 @@ def main() -> None:
     except KeyboardInterrupt:
         note("interrupted")
         sys.exit(_INTERRUPTED)
-    except BrokenPipeError:
-        # The reader of our output left; Python would complain once more while flushing at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            _leave_quietly()
+        told = _in_words(error)
+        report_error(told, as_json="--json" in sys.argv)
+        sys.exit(told.exit_code)
+
+
+def _in_words(error: OSError) -> ModelyardError:
+    """What the operating system refused: a full disk, a read-only folder, a file where a folder should be."""
+    where = f": {error.filename}" if error.filename else ""
+    return Unavailable(
+        f"{error.strerror or error}{where}",
+        expected="a folder that can be written",
+        fix="free space or name another folder with MODELYARD_STATE",
+    )
+
+
+def _leave_quietly() -> NoReturn:
+    # The reader of our output left; Python would complain once more while flushing at exit.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(141)

@@ -147,7 +147,8 @@ def _keys_at(location: Sequence[str | int]) -> list[str]:
 
 def _child(node: dict[str, Any], part: str | int, schema: dict[str, Any]) -> dict[str, Any]:
     node = _resolve(node, schema)
-    inner = node.get("properties", {}).get(part, node.get("additionalProperties"))
+    named = next(iter(node.get("patternProperties", {}).values()), node.get("additionalProperties"))
+    inner = node.get("properties", {}).get(part, named)
     if isinstance(part, int):
         inner = node.get("items")
     return inner if isinstance(inner, dict) else {}

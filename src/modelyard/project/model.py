@@ -80,17 +80,21 @@ class ComputeConfig(_Section):
     device_hour: Dollars = Field("0", description="Dollars for an hour of the device that trains.")
 
 
+# Names become file names and parts of addresses (`name@digest`).
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+
+
 class Project(_Section):
     """A whole project file."""
 
     project: str = Field(pattern=r"^[a-z][a-z0-9-]*$", description="The project's name.")
     owner: str = Field("", description="Who answers for the runs; the name of the user by default.")
-    datasets: dict[str, DatasetConfig] = {}
-    recipes: dict[str, Recipe] = {}
-    suites: dict[str, Suite] = {}
-    policies: dict[str, Policy] = {}
-    rollouts: dict[str, PlanConfig] = {}
-    services: dict[str, ServiceConfig] = {}
+    datasets: dict[Name, DatasetConfig] = {}
+    recipes: dict[Name, Recipe] = {}
+    suites: dict[Name, Suite] = {}
+    policies: dict[Name, Policy] = {}
+    rollouts: dict[Name, PlanConfig] = {}
+    services: dict[Name, ServiceConfig] = {}
     gateway: GatewayConfig = GatewayConfig()
     engine: EngineConfig = EngineConfig()
     compute: ComputeConfig = ComputeConfig()
