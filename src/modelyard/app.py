@@ -59,7 +59,7 @@ def open_app(named: str = "", settings: Settings | None = None) -> "App":
     """The app of a project file (see `find_project`)."""
     settings = settings or Settings.from_environment()
     path = find_project(named, settings)
-    return App(load_project(path), path.parent, settings)
+    return App(load_project(path), path, settings)
 
 
 def _make_state(folder: Path) -> None:
@@ -73,9 +73,11 @@ def _make_state(folder: Path) -> None:
 class App(AbstractContextManager["App"]):
     """A project with its stores. Each adapter is made when it is first used, so that light commands stay light."""
 
-    def __init__(self, project: "Project", root: Path, settings: Settings) -> None:
+    def __init__(self, project: "Project", project_file: Path, settings: Settings) -> None:
         self.project = project
+        self.project_file = project_file
         self.settings = settings
+        root = project_file.parent
         state = Path(settings.state) if settings.state else root / _STATE_FOLDER
         self.places = Places(root=root, state=state.absolute())
 

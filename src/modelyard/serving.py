@@ -174,7 +174,6 @@ def serve(app: "App", *, gateway_port: int | None = None, engine_url: str = "", 
     Hold the project (`held`) meanwhile. Raises: PortBusy, Unavailable. Nothing is left running then.
     """
     with ExitStack() as undo:
-        gateway = undo.enter_context(app.gateway_process(gateway_port))
         engine = None
         url = engine_url or app.project.engine.url
         if not url:
@@ -188,8 +187,11 @@ def serve(app: "App", *, gateway_port: int | None = None, engine_url: str = "", 
             url,
             journal=app.places.journal,
             table_file=app.places.route_table,
+            project_file=app.project_file,
         )
         control.tick()
+        # Not sooner: it would answer by the last table, whose engine is gone.
+        gateway = undo.enter_context(app.gateway_process(gateway_port))
         gateway.wait_ready(progress=lambda seconds: progress(seconds, 0, "waiting for the gateway"))
         return Serving(gateway, engine, url, control, undo.pop_all())
 

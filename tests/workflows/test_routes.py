@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from modelyard.ports.routes import decode_route_table
+from modelyard.ports.routes import RouteTable, decode_route_table, encode_route_table
 from modelyard.project.model import Project
 from modelyard.workflows.keys import create_key, revoke_key
 from modelyard.workflows.rollouts import begin_rollout
@@ -55,3 +55,12 @@ def test_a_key_is_kept_as_a_hash_and_can_be_taken_away(tools: Tools, project: Pr
     revoke_key(tools.records, key.id)
     assert publish_now(tools, project, file) == 2
     assert decode_route_table(file.read_bytes()).keys == ()
+
+
+def test_records_that_were_lost_do_not_leave_the_gateway_behind(tools: Tools, project: Project, tmp_path: Path) -> None:
+    file = tmp_path / "routes.json"
+    newer = RouteTable(version=21, created_ms=1)
+    file.write_bytes(encode_route_table(newer))
+    assert publish_now(tools, project, file) == 22
+    assert publish_now(tools, project, file) == 22
+    assert decode_route_table(file.read_bytes()).version == 22

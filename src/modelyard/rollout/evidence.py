@@ -8,7 +8,8 @@ from modelyard.ports.interaction import Interaction
 from modelyard.ports.records import ScoredInteraction
 from modelyard.ports.rollout import Rollout
 
-_OF_ENGINE = "upstream_"
+# What an engine says of the caller's own request: too long, or asking for what it cannot do.
+_OF_CALLER = ("upstream_400", "upstream_413", "upstream_422")
 
 
 class Arm(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,9 +98,10 @@ def _pair(
 def _count(tally: _Tally, given: Interaction, *, in_step: bool) -> None:
     """Count an answer or a failure; a client's own mistake or disconnection (4xx, 499) says nothing of the release.
 
-    A 4xx that the engine gave (`upstream_404`) is the release's: what reached the engine had passed our own checks.
+    Another 4xx that the engine gave (`upstream_429`) is the release's.
     """
-    if not in_step or (400 <= given.status < 500 and not given.error.startswith(_OF_ENGINE)):
+    of_engine = given.error.startswith("upstream_") and given.error not in _OF_CALLER
+    if not in_step or (400 <= given.status < 500 and not of_engine):
         return
     tally.answered += 1
     tally.failed += given.status >= 400 or bool(given.error)

@@ -5,12 +5,14 @@ No table says who the champion is: the newest rollout of a service does (docs/de
 
 from pathlib import Path
 
+import msgspec
+
 from modelyard.core.clock import now_ms
-from modelyard.core.errors import NotFound
+from modelyard.core.errors import Corrupt, NotFound
 from modelyard.core.files import write_atomically
 from modelyard.core.money import nanousd
 from modelyard.ports.records import Records
-from modelyard.ports.routes import Price, RouteTable, Service, Variant, encode_route_table
+from modelyard.ports.routes import Price, RouteTable, Service, Variant, decode_route_table, encode_route_table
 from modelyard.project.model import Project, ServiceConfig
 from modelyard.rollout.routing import next_table, trial_service
 
@@ -52,13 +54,23 @@ def publish(records: Records, services: tuple[Service, ...], file: Path) -> Rout
     """
     table = published(records)
     keys = tuple(sorted(records.routes.keys(), key=lambda key: key.id))
-    if table is None or (table.services, table.keys) != (services, keys):
+    # Records that were lost or restored may be behind the gateway, which takes no older table.
+    served = _version_of(file)
+    if table is None or table.version < served or (table.services, table.keys) != (services, keys):
         table = next_table(table, services, keys, now_ms())
+        table = msgspec.structs.replace(table, version=max(table.version, served + 1))
         records.routes.add_table(table)
     data = encode_route_table(table)
     if not file.is_file() or file.read_bytes() != data:
         write_atomically(file, data)
     return table
+
+
+def _version_of(file: Path) -> int:
+    try:
+        return decode_route_table(file.read_bytes()).version
+    except (FileNotFoundError, Corrupt):
+        return 0
 
 
 def published(records: Records) -> RouteTable | None:
