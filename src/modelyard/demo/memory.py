@@ -8,13 +8,13 @@ from typing import Self
 
 _INTERVAL_S = 0.5
 _PROC = Path("/proc")
-_MIB = 1 << 20
 
 
 class MemoryWatch:
-    """Samples the resident memory of the process tree twice a second, from the start of the block to its end.
+    """Samples the memory of the process tree twice a second, from the start of the block to its end.
 
-    Pages that processes share count for each of them, so the figure is never too low. 0 where there is no /proc.
+    A page that several processes share, such as those of a library, counts once, split among them. 0 where there is no
+    /proc.
     """
 
     def __init__(self, *, interval_s: float = _INTERVAL_S) -> None:
@@ -52,19 +52,24 @@ class MemoryWatch:
 
 
 def tree_memory_mb(root: int) -> float:
-    """The resident memory of a process and everything below it now, in MiB, by /proc."""
+    """The proportional resident memory of a process and everything below it now, in MiB, by /proc."""
     children: dict[int, list[int]] = {}
-    pages: dict[int, int] = {}
     for folder in _PROC.glob("[0-9]*"):
         try:
             # The name, in brackets, may hold anything; what follows it is numbers.
             fields = (folder / "stat").read_text().rpartition(")")[2].split()
         except OSError:  # it ended meanwhile
             continue
-        pid, parent = int(folder.name), int(fields[1])
-        pages[pid] = int(fields[21])
-        children.setdefault(parent, []).append(pid)
+        children.setdefault(int(fields[1]), []).append(int(folder.name))
     tree = [root]
     for pid in tree:
         tree.extend(children.get(pid, []))
-    return sum(pages.get(pid, 0) for pid in tree) * os.sysconf("SC_PAGE_SIZE") / _MIB
+    return sum(_proportional_kib(pid) for pid in tree) / 1024
+
+
+def _proportional_kib(pid: int) -> int:
+    try:
+        lines = (_PROC / str(pid) / "smaps_rollup").read_text().splitlines()
+    except OSError:  # it ended meanwhile, or there is no /proc
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)
