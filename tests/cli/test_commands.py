@@ -129,6 +129,27 @@ def test_a_state_folder_that_cannot_be_is_told_in_words(folder: Path, state: str
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("package", "arguments", "extra"),
+    [
+        ("sqlalchemy", ["data", "list"], "records"),
+        ("polars", ["data", "prepare", "messages"], "data"),
+        ("numpy", ["demo", "--folder", "trial"], "rollout"),
+        ("dbos", ["demo", "--folder", "trial"], "workflows"),
+    ],
+)
+def test_a_missing_package_is_told_with_its_install_command(
+    folder: Path, package: str, arguments: list[str], extra: str
+) -> None:
+    code = f"import sys\nsys.modules[{package!r}] = None\nfrom modelyard.cli.main import main\nmain()"
+    env = {**os.environ, "HOME": str(folder), "MODELYARD_TRACKING": "none"}
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert f"modelyard[{extra}]" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_outside_of_any_project_one_is_told_what_to_do(tmp_path: Path) -> None:
     done = modelyard(tmp_path, "data", "list")
     assert done.returncode == 4

@@ -9,9 +9,20 @@ import typer
 from modelyard import __version__
 from modelyard.cli import data, demo, gateway, keys, lineage, project, release, rollout, run, up
 from modelyard.cli.output import note, report_error
-from modelyard.core.errors import ModelyardError, Unavailable
+from modelyard.core.errors import MissingExtra, ModelyardError, Unavailable
 
 _INTERRUPTED = 130
+# Which extra brings a package that a command may find missing.
+_EXTRAS = {
+    **dict.fromkeys(("alembic", "fsspec", "sqlalchemy"), "records"),
+    **dict.fromkeys(("polars", "rensa"), "data"),
+    **dict.fromkeys(("accelerate", "datasets", "peft", "torch", "transformers", "trl"), "training"),
+    **dict.fromkeys(("numpy", "scipy"), "rollout"),
+    "dbos": "workflows",
+    "mlflow": "tracking",
+    "openai": "client",
+    "psycopg": "postgres",
+}
 
 # Plain help: the rich one would take half of the start-up time.
 app = typer.Typer(
@@ -58,6 +69,13 @@ def main() -> None:
     except KeyboardInterrupt:
         note("interrupted")
         sys.exit(_INTERRUPTED)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in _EXTRAS:
+            raise
+        missing = MissingExtra(package, _EXTRAS[package])
+        report_error(missing, as_json="--json" in sys.argv)
+        sys.exit(missing.exit_code)
     except OSError as error:
         if isinstance(error, BrokenPipeError):
             _leave_quietly()

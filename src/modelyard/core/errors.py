@@ -81,7 +81,7 @@ class MissingExtra(InvalidInput):
         super().__init__(
             f"the package '{package}' is not installed",
             expected=f"the extra '{extra}'",
-            fix=f"pip install 'modelyard[{extra}]'",
+            fix=f"pip install 'modelyard[{extra}]', or 'modelyard[all]' for everything",
         )
 
 
