@@ -6,12 +6,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from modelyard.core.errors import Conflict, NotFound, Refused
+from modelyard.core.errors import Conflict, InvalidInput, NotFound, Refused
 from modelyard.ports.release import Release
 from modelyard.ports.rollout import Rollout
 from modelyard.project.model import Project
 from modelyard.registry.stages import archive
 from modelyard.rollout.machine import CONTROL
+from modelyard.workflows.keys import create_key
 from modelyard.workflows.releases import archive_release
 from modelyard.workflows.rollouts import Looks, begin_rollout, cancel_rollout, roll_back, settle_stages, step_rollout
 from modelyard.workflows.routes import champion_of
@@ -376,3 +377,19 @@ def test_the_evidence_is_read_again_only_where_something_came_in(
     make_shadows(tools, rollout, [(number % 2 == 0, True) for number in range(60)])
     assert step_rollout(tools, project, rollout, looks).step == 1
     assert len(calls) == 2
+
+
+@pytest.mark.parametrize("nothing", ["", "  \n"])
+def test_what_is_kept_for_ever_must_say_something(
+    tools: Tools, project: Project, champion: Release, nothing: str
+) -> None:
+    challenger = make_release(tools, project, "challenger")
+    rollout = begin(tools, project, challenger)
+    with pytest.raises(InvalidInput, match="the reason is empty"):
+        cancel_rollout(tools, rollout.id, nothing)
+    with pytest.raises(InvalidInput, match="the reason is empty"):
+        decide(tools, challenger, "approve", nothing)
+    with pytest.raises(InvalidInput, match="the tenant is empty"):
+        create_key(tools.records, nothing)
+    assert not list(tools.records.routes.keys())
+    assert [one.id for one in tools.records.rollouts.running()] == [rollout.id]

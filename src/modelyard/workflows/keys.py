@@ -8,6 +8,7 @@ from modelyard.core.errors import NotFound
 from modelyard.core.ids import new_id
 from modelyard.ports.records import Records
 from modelyard.ports.routes import Key
+from modelyard.workflows.tools import said
 
 _PREFIX = "my-"
 _DAY_MS = 24 * 60 * 60 * 1000
@@ -20,7 +21,7 @@ def create_key(records: Records, tenant: str, *, days: int = 0) -> tuple[Key, st
     """
     text = _PREFIX + secrets.token_urlsafe(32)
     expires_ms = now_ms() + days * _DAY_MS if days else 0
-    key = Key(id=new_id(), hash=digest_text(text), tenant=tenant, expires_ms=expires_ms)
+    key = Key(id=new_id(), hash=digest_text(text), tenant=said("the tenant", tenant), expires_ms=expires_ms)
     records.routes.add_key(key)
     return key, text
 

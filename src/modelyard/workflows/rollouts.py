@@ -20,7 +20,7 @@ from modelyard.rollout.evidence import Arm, gather
 from modelyard.rollout.machine import CONTROL, Decision, advance, bring_back, cancel, decide, launch, start
 from modelyard.workflows.releases import policy_of
 from modelyard.workflows.routes import champion_of, services_of
-from modelyard.workflows.tools import Tools
+from modelyard.workflows.tools import Tools, said
 
 _HOUR_MS = 3_600_000
 # A look at very many answers takes seconds: then the loop does other things four times as long.
@@ -90,7 +90,7 @@ def begin_rollout(tools: Tools, project: Project, service: str, release: Release
 def cancel_rollout(tools: Tools, id: str, reason: str) -> Rollout:
     """End a rollout by hand: the champion answers everyone again. The challenger stays in `staging`."""
     rollout = tools.records.rollouts.get(id)
-    cancelled = cancel(rollout, reason, now_ms(), by=tools.actor)
+    cancelled = cancel(rollout, said("the reason", reason), now_ms(), by=tools.actor)
     tools.records.rollouts.replace(cancelled, expected_events=len(rollout.events))
     settle_stages(tools, rollout.service)
     return cancelled
@@ -107,6 +107,7 @@ def roll_back(tools: Tools, service: str, reason: str) -> Rollout:
         raise Refused(f"no release served '{service}' before the present one", expected="a former champion")
     champion, former = line[-1], tools.records.releases.get(line[-2])
     verdict_id = check_return(tools.records, former, service)
+    reason = said("the reason", reason)
     rollout = bring_back(service, champion, former.digest, reason, now_ms(), by=tools.actor, verdict_id=verdict_id)
     tools.records.rollouts.add(rollout)
     settle_stages(tools, service)

@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol
 
-from modelyard.core.errors import Conflict
+from modelyard.core.errors import Conflict, InvalidInput
 from modelyard.core.locks import locked
 from modelyard.ports.blobs import Blobs
 from modelyard.ports.compute import Compute
@@ -68,6 +68,13 @@ def _remove_abandoned(left: Path) -> None:
         if time.time() - left.stat().st_mtime > _SCRATCH_KEPT_S:
             with locked(left):
                 shutil.rmtree(left, ignore_errors=True)
+
+
+def said(what: str, text: str) -> str:
+    """A text that is kept for ever, which must say something. Raises: InvalidInput."""
+    if not text.strip():
+        raise InvalidInput(f"{what} is empty", expected="a few words", fix=f"say {what}")
+    return text.strip()
 
 
 def silent(done: float, total: float, note: str = "") -> None:

@@ -20,7 +20,7 @@ from modelyard.workflows.engines import load_release
 from modelyard.workflows.releases import policy_of
 from modelyard.workflows.reports import evaluate_release, suite_dataset
 from modelyard.workflows.routes import champion_of
-from modelyard.workflows.tools import Progress, Tools, silent
+from modelyard.workflows.tools import Progress, Tools, said, silent
 
 Decision = Literal["approve", "reject", "override"]
 _PARITY_ROWS = 50
@@ -65,7 +65,7 @@ def decide(tools: Tools, release: Release, decision: Decision, reason: str) -> A
         verdict_id=verdicts[0].id,
         person=tools.actor,
         decision=decision,
-        reason=reason,
+        reason=said("the reason", reason),
         at_ms=now_ms(),
     )
     tools.records.verdicts.approve(approval)

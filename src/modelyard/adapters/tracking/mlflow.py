@@ -95,6 +95,9 @@ class MlflowTracker:
     def _client(self) -> Any:
         # Read when MLflow is imported: it would report our use otherwise.
         os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+        # Its own defaults would keep a person waiting for minutes where the server is away.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
         for chatty in ("mlflow", "alembic"):
             logging.getLogger(chatty).setLevel(logging.WARNING)
         if self.uri.startswith("sqlite:///"):
