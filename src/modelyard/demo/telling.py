@@ -1,5 +1,7 @@
 """What the demonstration tells while it runs: a line a stage, a moving one while it works, the numbers after it."""
 
+import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -150,6 +152,13 @@ def tell_start(folder: Path, *, goes_on: bool) -> None:
     console.print("Ctrl-C interrupts it; the same command goes on.\n", markup=False, soft_wrap=True)
 
 
+def _command(name: str) -> str:
+    """A command as it can be typed here: by its name, or by its path where the environment is not active."""
+    if shutil.which(name):
+        return name
+    return str(_near(Path(sys.executable).parent / name))
+
+
 def _near(folder: Path) -> Path:
     return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
 
@@ -174,9 +183,9 @@ def tell_end(report: Facts, folder: Path) -> None:
     console.print("\nLook next:", style="bold")
     for what, how in (
         ("the report", f"{near}/report.html"),
-        ("one answer, back to its raw file", f"modelyard lineage {report['answer_id']}{project}"),
-        ("its releases", f"modelyard release list{project}"),
-        ("its training curves", f"mlflow ui --backend-store-uri sqlite:///{near}/.modelyard/mlflow.db"),
-        ("keep it running", f"modelyard up{project}"),
+        ("one answer, back to its raw file", f"{_command('modelyard')} lineage {report['answer_id']}{project}"),
+        ("its releases", f"{_command('modelyard')} release list{project}"),
+        ("its training curves", f"{_command('mlflow')} ui --backend-store-uri sqlite:///{near}/.modelyard/mlflow.db"),
+        ("keep it running", f"{_command('modelyard')} up{project}"),
     ):
         console.print(f"  {what:<34}{how}", markup=False, soft_wrap=True)
