@@ -231,7 +231,7 @@ except MissingExtra as error:
     print(error.fix)
 """
     run = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
-    assert run.stdout == "pip install 'modelyard[data]'\n"
+    assert run.stdout == "pip install 'modelyard[data]', or 'modelyard[all]' for everything\n"
 
 
 def test_csv_without_the_column_names_what_there_is(tmp_path: Path) -> None:
