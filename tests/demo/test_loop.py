@@ -57,9 +57,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         subprocess.run(["git", *command.split()], cwd=folder, capture_output=True, check=True)
     draw = random.Random(11)
     stages = [stage for stage in range(1, STAGES + 1) if stage != TOO_SHORT]
-    hit = [stage for stage in stages if run_and_kill(folder, stage, draw.uniform(0.3, 2))]
-    # On a fast machine the shortest ones may end before the blow falls.
-    assert len(hit) >= len(stages) - 2, f"only the stages {hit} were killed"
+    # The first stage ends within a second or so of its start; every other one has training or an engine's start in it.
+    latest_s = {stage: 0.5 if stage == 1 else 2.0 for stage in stages}
+    assert [stage for stage in stages if run_and_kill(folder, stage, draw.uniform(0.1, latest_s[stage]))] == stages
     done = subprocess.run(
         [*DEMO, "--json"], cwd=folder, env=environment(folder), capture_output=True, text=True, check=False
     )
