@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from modelyard.evaluation.parity import Tokenize
     from modelyard.ports.engine import Capabilities, Connect, Engine
     from modelyard.ports.tracking import Tracker
+    from modelyard.ports.workers import Workers
     from modelyard.project.model import Project
     from modelyard.workflows.runs import TrainingTerms
     from modelyard.workflows.tools import Tools
@@ -105,12 +106,24 @@ class App(AbstractContextManager["App"]):
             blobs=FsspecBlobs(settings.blobs or str(places.blobs), places.cache),
             tracker=self._tracker(),
             compute=LocalCompute(places.logs / "jobs.log"),
+            workers=self._workers(),
             actor=settings.user,
             owner=self.project.owner or settings.user,
             root=places.root,
             state=places.state,
             bases=self._bases(),
         )
+
+    def _workers(self) -> "Workers":
+        """What prepares data: processes of this machine, or a Ray cluster."""
+        compute = self.project.compute
+        if compute.ray:
+            from modelyard.adapters.compute.ray import RayWorkers
+
+            return RayWorkers(compute.ray)
+        from modelyard.adapters.compute.pool import ProcessWorkers
+
+        return ProcessWorkers(compute.workers)
 
     @property
     def training_terms(self) -> "TrainingTerms":

@@ -36,7 +36,7 @@ def test_codes_are_frozen() -> None:
 
 
 def test_a_missing_package_names_its_install_command() -> None:
-    assert "pip install 'modelyard[data]'" in str(MissingExtra("polars", "data"))
+    assert "pip install 'modelyard[data]'" in str(MissingExtra("pyarrow", "data"))
 
 
 def test_an_error_survives_the_way_from_another_process() -> None:
@@ -44,5 +44,5 @@ def test_an_error_survives_the_way_from_another_process() -> None:
     error = error_from_dict(told)
     assert type(error) is RecipeInvalid
     assert error.as_dict() == told
-    assert type(error_from_dict(MissingExtra("polars", "data").as_dict())) is MissingExtra
+    assert type(error_from_dict(MissingExtra("pyarrow", "data").as_dict())) is MissingExtra
     assert type(error_from_dict({"seen": "what"})) is ModelyardError

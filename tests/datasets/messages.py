@@ -1,6 +1,7 @@
 """Short raw files for the tests of this room, and one preparation of them."""
 
 import json
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,8 @@ def labelled(*pairs: tuple[str, str]) -> list[dict[str, Any]]:
 def prepare_file(path: Path, **settings: Any) -> tuple[Prepared, Path]:
     """Prepare a file beside it, all in one split unless asked otherwise; the result and its folder."""
     out = path.parent / f"{path.name}.out"
-    out.mkdir(exist_ok=True)
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir()
     config = DatasetConfig(path=path.name, **{"splits": ONE_SPLIT, **settings})
     return prepare("messages", config, root=path.parent, out=out), out
 

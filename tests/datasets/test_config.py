@@ -11,12 +11,22 @@ from modelyard.datasets.config import DatasetConfig
 def test_defaults_are_the_documented_ones() -> None:
     config = DatasetConfig(path="rows.jsonl")
     assert config.splits == {"train": 0.8, "validation": 0.1, "test": 0.1}
-    assert (config.prompt, config.answer, config.personal_data, config.near_duplicates) == (
-        "{text}",
-        "{label}",
-        "mask",
-        0.8,
+    assert (config.format, config.shape, config.prompt, config.answer) == ("auto", "auto", None, None)
+    assert (config.personal_data.mode, config.conflicts, config.stratify) == ("mask", "auto", False)
+    assert config.near_duplicates is not None
+    assert (config.near_duplicates.threshold, config.near_duplicates.on) == (0.8, "prompt")
+
+
+def test_short_forms_say_the_same() -> None:
+    short = DatasetConfig(path="rows.jsonl", near_duplicates=0.9, personal_data="drop", answer="{intent}")
+    long = DatasetConfig(
+        path="rows.jsonl",
+        near_duplicates={"threshold": 0.9},
+        personal_data={"mode": "drop"},
+        prompt="{text}",
+        answer="{intent}",
     )
+    assert short == long
 
 
 def test_written_order_of_splits_moves_no_row() -> None:
@@ -39,8 +49,11 @@ def test_written_order_of_splits_moves_no_row() -> None:
         ({"near_duplicates": 0.1}, "0.5"),
         ({"personal_data": "hide"}, "mask"),
         ({"pth": "x"}, "Extra inputs"),
+        ({"path": ()}, "needs a `path`"),
+        ({"shape": "chat", "prompt": "{q}", "answer": "{a}"}, "has no templates"),
+        ({"stratify": True}, "needs `label`"),
     ],
 )
 def test_refuses_what_makes_no_sense(settings: dict[str, Any], says: str) -> None:
     with pytest.raises(ValidationError, match=says):
-        DatasetConfig(path="rows.jsonl", **settings)
+        DatasetConfig(**{"path": "rows.jsonl", **settings})

@@ -1,7 +1,6 @@
 """The preparation as a whole: nothing lost, nothing moved, the same bytes every time, and clear refusals."""
 
 import json
-import os
 import random
 import subprocess
 import sys
@@ -13,13 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modelyard.core.digests import digest_file, digest_folder
+from modelyard.adapters.compute.pool import ProcessWorkers
+from modelyard.core.digests import digest_file
 from modelyard.core.errors import DataInvalid, NotFound
 from modelyard.datasets.config import DatasetConfig
-from modelyard.datasets.preparation import STEPS, Prepared, prepare, read_split
+from modelyard.datasets.preparation import Prepared, prepare, read_split, steps
 from modelyard.datasets.splits import SPLITS, split_key, split_of
 from modelyard.demo.messages import generate_messages, write_messy
 from modelyard.ports.dataset import Example, Message
+from modelyard.ports.workers import Inline, Workers
 from tests.datasets.messages import labelled, prepare_file, quarantine, text_in, write_rows
 
 ALL_SPLITS = {"train": 0.8, "validation": 0.1, "test": 0.1}
@@ -34,7 +35,7 @@ def texts_by_split(out: Path) -> dict[str, str]:
 def messy(tmp_path_factory: pytest.TempPathFactory) -> tuple[Prepared, Path, Path]:
     path = tmp_path_factory.mktemp("messy") / "messages.jsonl"
     write_messy(path, seed=3, num_rows=1500)
-    return *prepare_file(path, answer="{intent}", id="id", splits=ALL_SPLITS), path
+    return *prepare_file(path, answer="{intent}", id="id", splits=ALL_SPLITS, max_chars=2000), path
 
 
 def test_rows_are_chat_messages_that_know_their_place(tmp_path: Path) -> None:
@@ -54,7 +55,7 @@ def test_rows_are_chat_messages_that_know_their_place(tmp_path: Path) -> None:
 
 def test_no_row_is_lost_at_any_step(messy: tuple[Prepared, Path, Path]) -> None:
     prepared, out, path = messy
-    assert [count["step"] for count in prepared.steps] == list(STEPS)
+    assert [count["step"] for count in prepared.steps] == list(steps(DatasetConfig(path="x")))
     rows = len(path.read_text("utf-8").splitlines())
     for count in prepared.steps:
         assert count["rows_in"] == rows == count["rows_out"] + count["dropped"]
@@ -70,7 +71,7 @@ def test_no_row_is_lost_at_any_step(messy: tuple[Prepared, Path, Path]) -> None:
 def test_quarantine_says_what_the_counts_say(messy: tuple[Prepared, Path, Path]) -> None:
     prepared, out, _ = messy
     rows = quarantine(out)
-    assert {(*row,) for row in rows} == {("line", "raw", "reason", "source", "step")}
+    assert {(*row,) for row in rows} == {("source", "line", "step", "reason", "raw")}
     for count in prepared.steps:
         assert len([row for row in rows if row["step"] == count["step"]]) == count["dropped"]
 
@@ -91,32 +92,36 @@ def test_every_kept_row_is_in_the_split_of_its_own_unmasked_text(messy: tuple[Pr
                 assert split_of(split_key(text)) == split
 
 
-SCRIPT = """
-import json, sys
-from pathlib import Path
-import polars
-from modelyard.datasets.config import DatasetConfig
-from modelyard.datasets.preparation import prepare
-path, out = map(Path, sys.argv[1:])
-config = DatasetConfig(path=path.name, answer="{intent}", id="id")
-prepared = prepare("messages", config, root=path.parent, out=out)
-print(json.dumps([prepared.digest, polars.thread_pool_size()]))
-"""
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Little files are cut into many blocks, and are worth workers."""
+    monkeypatch.setattr("modelyard.datasets.sources.reader.BLOCK_BYTES", 20_000)
+    monkeypatch.setattr("modelyard.datasets.sources.opening.CHUNK_BYTES", 10_000)
+    monkeypatch.setattr("modelyard.datasets.preparation._WORTH_WORKERS_BYTES", 0)
 
 
-def test_same_bytes_for_any_number_of_threads(messy: tuple[Prepared, Path, Path], tmp_path: Path) -> None:
-    prepared, _, path = messy
-    folders = []
-    for threads, seed in (("1", "0"), ("2", "1")):
-        out = tmp_path / threads
-        out.mkdir()
-        env = {**os.environ, "POLARS_MAX_THREADS": threads, "RAYON_NUM_THREADS": threads, "PYTHONHASHSEED": seed}
-        run = subprocess.run(
-            [sys.executable, "-c", SCRIPT, str(path), str(out)], env=env, check=True, capture_output=True
-        )
-        assert json.loads(run.stdout) == [prepared.digest, int(threads)]
-        folders.append(digest_folder(out))
-    assert folders[0] == folders[1]
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("kind", ["inline", "processes", pytest.param("ray", marks=pytest.mark.slow)])
+def test_same_bytes_with_any_workers_and_blocks(messy: tuple[Prepared, Path, Path], tmp_path: Path, kind: str) -> None:
+    prepared, out, path = messy
+    config = DatasetConfig(path=path.name, answer="{intent}", id="id", splits=ALL_SPLITS, max_chars=2000)
+    again = prepare("messages", config, root=path.parent, out=tmp_path, workers=workers_of(kind))
+    assert (again.digest, again.rows, again.steps) == (prepared.digest, prepared.rows, prepared.steps)
+    assert (tmp_path / "report.json").read_bytes() == (out / "report.json").read_bytes()
+    assert (tmp_path / "quarantine.jsonl").read_bytes() != b""
+    for split in SPLITS:
+        assert read_split(tmp_path, split) == read_split(out, split)
+
+
+def workers_of(kind: str) -> Workers:
+    if kind == "inline":
+        return Inline()
+    if kind == "processes":
+        return ProcessWorkers(2)
+    pytest.importorskip("ray")
+    from modelyard.adapters.compute.ray import RayWorkers
+
+    return RayWorkers("local")
 
 
 def test_every_part_of_a_row_is_in_the_digest(tmp_path: Path) -> None:
@@ -186,13 +191,19 @@ def test_progress_goes_through_bytes_and_rows(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     prepare("x", config, root=tmp_path, out=tmp_path / "out", progress=lambda *step: seen.append(step))
     assert ("reading", path.stat().st_size, path.stat().st_size) in seen
-    assert seen[-1] == ("near_duplicates", 9, 9)
+    assert ("near_duplicates", 9, 9) in seen
+    assert seen[-1] == ("writing", 1, 1)
 
 
 @pytest.mark.parametrize(
     ("rows", "settings", "says", "fix"),
     [
-        ([{"body": "x"}] * 3, {}, "'mapping' dropped 3 of 3, 3 for 'missing field 'text''", "name fields"),
+        (
+            [{"body": "x"}] * 3,
+            {"prompt": "{text}"},
+            "'mapping' dropped 3 of 3, 3 for 'missing field 'text''",
+            "name the shape",
+        ),
         (labelled(("", "x"), (" ", "x")), {}, "'length' dropped 2 of 2, 2 for 'empty prompt'", "min_chars"),
         (labelled(("q", "a"), ("q", "b")), {}, "'conflicts' dropped 2 of 2", "correct the answers"),
         (labelled(("a@example.com", "x")), {"personal_data": "drop"}, "'personal_data' dropped 1", "mask"),
@@ -215,14 +226,16 @@ def test_empty_result_names_the_step_and_the_fix(
 def test_unreadable_rows_alone_are_an_empty_result(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text("nonsense\n" * 4, "utf-8")
-    with pytest.raises(DataInvalid, match=r"'reading' dropped 4 of 4.*line 1: broken JSON"):
+    with pytest.raises(
+        DataInvalid, match=r"no row at the beginning of rows.jsonl can be read \(line 1 of rows.jsonl: broken JSON"
+    ):
         prepare_file(path)
 
 
-def test_project_file_needs_no_polars_and_preparing_says_how_to_get_it() -> None:
+def test_project_file_needs_no_arrow_and_preparing_says_how_to_get_it() -> None:
     script = """
 import sys
-sys.modules["polars"] = None
+sys.modules["pyarrow"] = sys.modules["numba"] = sys.modules["numpy"] = None
 import modelyard.datasets.config
 from modelyard.core.errors import MissingExtra
 try:
@@ -236,6 +249,6 @@ except MissingExtra as error:
 
 def test_csv_without_the_column_names_what_there_is(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
-    path.write_text("text;category\nhello;x\n", "utf-8")
-    with pytest.raises(DataInvalid, match="the row has 'text;category'"):
+    path.write_text("body,category\nhello,x\n", "utf-8")
+    with pytest.raises(DataInvalid, match="their fields are 'body', 'category'"):
         prepare_file(path)

@@ -25,7 +25,7 @@ def test_planted_faults_are_found(tmp_path: Path) -> None:
     planted = write_messy(tmp_path / "again.jsonl", SHIPPED_SEED, SHIPPED_ROWS)
     out = tmp_path / "out"
     out.mkdir()
-    config = DatasetConfig(path=str(SHIPPED), answer="{intent}", id="id")
+    config = DatasetConfig(path=str(SHIPPED), answer="{intent}", id="id", max_chars=2000)
     prepared = prepare("support", config, root=tmp_path, out=out)
     show(prepared)
     steps = {count["step"]: count for count in prepared.steps}

@@ -9,6 +9,7 @@ from modelyard.adapters.blobs.store import FsspecBlobs
 from modelyard.adapters.compute.local import LocalCompute
 from modelyard.adapters.records.store import open_records
 from modelyard.adapters.tracking.none import NoTracker
+from modelyard.ports.workers import Inline
 from modelyard.project.loading import parse_project
 from modelyard.project.model import Project
 from modelyard.workflows.tools import Tools
@@ -52,6 +53,7 @@ def tools(tmp_path: Path) -> Iterator[Tools]:
         blobs=FsspecBlobs(str(state / "blobs"), state / "cache"),
         tracker=NoTracker(),
         compute=LocalCompute(),
+        workers=Inline(),
         actor="ada",
         owner="olga",
         root=tmp_path,

@@ -15,13 +15,14 @@ _INTERRUPTED = 130
 # Which extra brings a package that a command may find missing.
 _EXTRAS = {
     **dict.fromkeys(("alembic", "fsspec", "sqlalchemy"), "records"),
-    **dict.fromkeys(("polars", "rensa"), "data"),
+    **dict.fromkeys(("numba", "py3langid", "pyarrow", "tokenizers"), "data"),
     **dict.fromkeys(("accelerate", "datasets", "peft", "torch", "transformers", "trl"), "training"),
     **dict.fromkeys(("numpy", "scipy"), "rollout"),
     "dbos": "workflows",
     "mlflow": "tracking",
     "openai": "client",
     "psycopg": "postgres",
+    "ray": "ray",
 }
 
 # Plain help: the rich one would take half of the start-up time.

@@ -1,6 +1,6 @@
 """How each noun looks to a person in a terminal."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from modelyard.cli.output import say, table, when
@@ -14,19 +14,32 @@ from modelyard.ports.run import Run
 from modelyard.ports.verdict import Verdict
 
 if TYPE_CHECKING:
+    from modelyard.datasets.report.terminal import Section
     from modelyard.registry.lineage import Trace
 
+_MAX_SOURCES = 10
 
-def dataset_text(dataset: Dataset) -> None:
-    """A dataset: rows by split, sources, and what each step dropped."""
+
+def dataset_text(dataset: Dataset, *, verbose: bool = False) -> None:
+    """A dataset: rows by split, sources, and what each step dropped; `verbose` adds ten dropped rows of each step."""
+    from modelyard.datasets.report.terminal import example_sections, steps_section
+
     say(f"{dataset.ref}  {', '.join(f'{rows:,} {split}' for split, rows in dataset.rows.items())}")
-    for source in dataset.sources:
+    for source in dataset.sources[:_MAX_SOURCES]:
         say(f"  from {source.path} ({source.num_bytes:,} bytes, {short(source.digest)})")
-    lines = [
-        (step["step"], f"{step['rows_in']:,}", f"{step['dropped']:,}", f"{step['changed']:,}", f"{step['rows_out']:,}")
-        for step in dataset.steps
-    ]
-    table(("step", "in", "dropped", "changed", "out"), lines, empty="")
+    if len(dataset.sources) > _MAX_SOURCES:
+        say(f"  and {len(dataset.sources) - _MAX_SOURCES:,} more")
+    sections_text([steps_section(dataset.steps), *(example_sections(dataset.steps) if verbose else ())])
+
+
+def sections_text(sections: Iterable["Section"]) -> None:
+    """Parts of a report, one below the other."""
+    for section in sections:
+        say(section.title)
+        if section.lines:
+            table(section.headings, section.lines, empty="")
+        elif section.empty:
+            say(f"  {section.empty}")
 
 
 def run_text(run: Run, state: str) -> None:

@@ -1,39 +1,96 @@
 """What the project file says about a dataset. Knows nothing about how the rows are read."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from modelyard.datasets.duplicates.config import ConflictMode, NearDuplicatesConfig, SemanticDuplicatesConfig
+from modelyard.datasets.expectations import ExpectationsConfig
+from modelyard.datasets.overlap.config import OverlapConfig
+from modelyard.datasets.personal.config import PersonalDataConfig
+from modelyard.datasets.quality.config import BalanceConfig, QualityConfig, TokensConfig
+from modelyard.datasets.section import Section
 from modelyard.datasets.splits import DEFAULT_FRACTIONS, SPLITS
 from modelyard.datasets.template import parse_template
 
-PersonalDataMode = Literal["mask", "drop", "keep"]
+Format = Literal["auto", "jsonl", "json", "csv", "tsv", "parquet", "text"]
+ShapeName = Literal[
+    "auto", "template", "alpaca", "sharegpt", "chat", "prompt_completion", "preference", "kto", "text"
+]  # fmt: skip
+Paths = tuple[str, ...]
 
 
-class DatasetConfig(BaseModel):
-    """One entry under `datasets`: where the raw rows lie and what becomes of them."""
+class DatasetConfig(Section):
+    """One entry under `datasets`: where the raw rows lie and what becomes of them, step by step."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    path: Annotated[str, Field(min_length=1, description="The raw file, relative to the project file.")]
-    prompt: Annotated[str, Field(description="The question, made of a row's fields.")] = "{text}"
-    answer: Annotated[str, Field(description="The answer to learn, made of a row's fields.")] = "{label}"
+    path: Annotated[
+        str | Paths, Field(description="Files, folders, globs or addresses (s3://...), relative to the project file.")
+    ]
+    format: Annotated[Format, Field(description="auto looks at the content, and reports what it found.")] = "auto"
+    shape: Annotated[ShapeName, Field(description="auto looks at the fields, and reports what it found.")] = "auto"
+    fields: Annotated[dict[str, str], Field(description="A shape's field: the row's own name for it.")] = {}
+    prompt: Annotated[str | None, Field(description="The question, made of a row's fields: '{text}'.")] = None
+    answer: Annotated[str | None, Field(description="The answer to learn, made of a row's fields: '{label}'.")] = None
+    system: Annotated[str | None, Field(description="A system turn before every row that has none.")] = None
     id: Annotated[str | None, Field(description="The field that names a row; without one the content does.")] = None
+    group: Annotated[str | None, Field(description="The field whose rows stay in one split: a customer, a page.")] = (
+        None
+    )
+    label: Annotated[str | None, Field(description="The field that `stratify` and the report look at.")] = None
+    meta: Annotated[str | None, Field(description="The field that is carried along unread: provenance.")] = None
     min_chars: Annotated[int, Field(ge=1, description="Shorter prompts are dropped.")] = 1
-    max_chars: Annotated[int, Field(ge=1, description="Longer prompts and answers are dropped.")] = 2000
-    near_duplicates: Annotated[
-        float | None,
-        Field(ge=0.5, le=1.0, description="Jaccard similarity from which two prompts are one; null turns it off."),
-    ] = 0.8
-    personal_data: Annotated[PersonalDataMode, Field(description="What is done with personal data.")] = "mask"
+    max_chars: Annotated[int, Field(ge=1, description="Longer prompts and answers are dropped.")] = 100_000
+    unicode: Annotated[Literal["NFC", "NFKC", "keep"], Field(description="The Unicode form of all text.")] = "NFC"
+    tokens: TokensConfig | None = None
+    quality: QualityConfig = QualityConfig()
+    personal_data: PersonalDataConfig = PersonalDataConfig()
+    decontaminate: Annotated[OverlapConfig | None, Field(description="Texts of suites that no row may repeat.")] = None
+    exclude: Annotated[OverlapConfig | None, Field(description="Datasets whose rows are not wanted again.")] = None
+    conflicts: Annotated[
+        ConflictMode,
+        Field(
+            description="Same prompt, different answers: majority stays, none does, all do; auto: majority of labels."
+        ),
+    ] = "auto"
+    near_duplicates: NearDuplicatesConfig | None = NearDuplicatesConfig()
+    semantic_duplicates: SemanticDuplicatesConfig | None = None
+    balance: BalanceConfig | None = None
     splits: Annotated[dict[str, float], Field(description="Shares of one.")] = dict(DEFAULT_FRACTIONS)
+    stratify: Annotated[
+        bool, Field(description="Give every label its share of each split; then only rows at the end move no old one.")
+    ] = False
     salt: Annotated[str, Field(description="Another text gives other splits; empty is the project's own.")] = ""
+    expectations: ExpectationsConfig = ExpectationsConfig()
+
+    @property
+    def paths(self) -> Paths:
+        """`path` as a list."""
+        return (self.path,) if isinstance(self.path, str) else self.path
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete_templates(cls, values: Any) -> Any:
+        """Who writes one template means the usual other one."""
+        if isinstance(values, dict) and (values.get("prompt") is not None or values.get("answer") is not None):
+            return {**values, "prompt": values.get("prompt") or "{text}", "answer": values.get("answer") or "{label}"}
+        return values
 
     @field_validator("prompt", "answer")
     @classmethod
-    def _check_template(cls, template: str) -> str:
-        parse_template(template)
+    def _check_template(cls, template: str | None) -> str | None:
+        if template is not None:
+            parse_template(template)
         return template
+
+    @field_validator("near_duplicates", mode="before")
+    @classmethod
+    def _threshold_alone(cls, value: Any) -> Any:
+        return {"threshold": value} if isinstance(value, float | int) and not isinstance(value, bool) else value
+
+    @field_validator("personal_data", mode="before")
+    @classmethod
+    def _mode_alone(cls, value: Any) -> Any:
+        return {"mode": value} if isinstance(value, str) else value
 
     @field_validator("splits")
     @classmethod
@@ -49,7 +106,13 @@ class DatasetConfig(BaseModel):
         return {name: splits[name] for name in SPLITS if name in splits}
 
     @model_validator(mode="after")
-    def _check_lengths(self) -> "DatasetConfig":
+    def _check_whole(self) -> "DatasetConfig":
         if self.min_chars > self.max_chars:
             raise ValueError(f"min_chars ({self.min_chars}) is above max_chars ({self.max_chars})")
+        if not self.paths:
+            raise ValueError("a dataset needs a `path`")
+        if self.prompt is not None and self.shape not in ("auto", "template"):
+            raise ValueError(f"the shape '{self.shape}' has no templates: leave `prompt` and `answer` out")
+        if self.stratify and not self.label and self.prompt is None:
+            raise ValueError("`stratify` needs `label`, the field to stratify by")
         return self

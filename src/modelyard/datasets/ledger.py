@@ -1,22 +1,22 @@
-"""The ledger of a preparation: how many rows each step took, kept, changed and rejected, and the quarantine.
+"""The ledger of a preparation: how many rows each step took, kept, changed and rejected; and the quarantine.
 
-Every rejected row lands in the quarantine file with its place, step, reason and text: nothing disappears.
+Every rejected row lands in the quarantine file with its place, step, reason and text: nothing disappears. Workers count
+block by block, and the counts are added up in the order of the blocks, so that they are the same however many worked.
+Personal data is masked in all that is kept of a rejected row, whatever the dataset does with its own.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from types import TracebackType
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import msgspec
 
-from modelyard.core.digests import canonical_json
 from modelyard.core.errors import DataInvalid
 from modelyard.datasets.outcome import Rejection, cause
-from modelyard.datasets.personal_data import mask_raw
+from modelyard.datasets.personal.masking import mask_raw
 
-_MAX_EXAMPLES = 10
+MAX_EXAMPLES = 10
 _EXAMPLE_CHARS = 160
 
 
@@ -36,6 +36,37 @@ class StepCount(msgspec.Struct, kw_only=True):
         """Rows that went no further."""
         return self.rows_in - self.rows_out
 
+    def add(
+        self,
+        *,
+        rows_out: int,
+        rejected: Sequence[Rejection] = (),
+        changed: int = 0,
+        findings: Mapping[str, int] | None = None,
+        is_masked: bool = False,
+    ) -> None:
+        """Add what the step did with some rows: `rows_out` of them went on, `rejected` did not.
+
+        `is_masked` says that no personal data is left in `rejected`, so that it is not looked for again.
+        """
+        self.rows_in += rows_out + len(rejected)
+        self.rows_out += rows_out
+        self.changed += changed
+        self.findings.update(findings or {})
+        for reason, rows in Counter(cause(rejection.reason) for rejection in rejected).items():
+            self.causes[mask_raw(reason)] += rows
+        for rejection in rejected[: MAX_EXAMPLES - len(self.examples)]:
+            self.examples.append(example(rejection, is_masked=is_masked))
+
+    def merge(self, other: "StepCount") -> None:
+        """Add what the step did with the rows that come behind."""
+        self.rows_in += other.rows_in
+        self.rows_out += other.rows_out
+        self.changed += other.changed
+        self.causes.update(other.causes)
+        self.findings.update(other.findings)
+        self.examples += other.examples[: MAX_EXAMPLES - len(self.examples)]
+
     def as_dict(self) -> dict[str, Any]:
         """The count as it stands in the report and in the dataset's record."""
         return {
@@ -46,44 +77,20 @@ class StepCount(msgspec.Struct, kw_only=True):
             "changed": self.changed,
             "causes": dict(sorted(self.causes.items())),
             "examples": self.examples,
+            "findings": dict(sorted(self.findings.items())),
         }
 
 
 class Ledger:
-    """The counts of every step in order, and the open quarantine file. Use as a context manager."""
+    """The counts of every step, in their order."""
 
-    def __init__(self, steps: Sequence[str], quarantine: Path) -> None:
+    def __init__(self, steps: Sequence[str]) -> None:
         self._counts = {step: StepCount(step=step) for step in steps}
-        self._file = quarantine.open("wb")
 
-    def __enter__(self) -> "Ledger":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._file.close()
-
-    def record(
-        self,
-        step: str,
-        *,
-        rows_in: int,
-        rows_out: int,
-        rejected: Sequence[Rejection],
-        changed: int = 0,
-        findings: Mapping[str, int] | None = None,
-    ) -> None:
-        """Add what a step did with some rows."""
-        count = self._counts[step]
-        for rejection in rejected:
-            self._reject(count, rejection)
-        if rows_in != rows_out + len(rejected):
-            raise AssertionError(f"step {step} lost rows: {rows_in} in, {rows_out} kept, {len(rejected)} rejected")
-        count.rows_in += rows_in
-        count.rows_out += rows_out
-        count.changed += changed
-        count.findings.update(findings or {})
+    def merge(self, counts: Iterable[StepCount]) -> None:
+        """Add the counts of a block, or of a step over all rows."""
+        for count in counts:
+            self._counts[count.step].merge(count)
 
     @property
     def rows_read(self) -> int:
@@ -91,41 +98,72 @@ class Ledger:
         return next(iter(self._counts.values())).rows_in
 
     def count(self, step: str) -> StepCount:
-        """What a step did."""
-        return self._counts[step]
+        """What a step did; nothing where it was not asked for."""
+        return self._counts.get(step) or StepCount(step=step)
 
     def as_dicts(self) -> tuple[dict[str, Any], ...]:
         """Every step's count, in order."""
         return tuple(count.as_dict() for count in self._counts.values())
+
+    def check(self) -> None:
+        """See that no row was lost: neither within a step nor between two."""
+        counts = list(self._counts.values())
+        for count in counts:
+            if count.dropped != count.causes.total():
+                raise AssertionError(f"'{count.step}' lost {count.dropped} rows and has {count.causes.total()} reasons")
+        for before, after in pairwise(counts):
+            if before.rows_out != after.rows_in:
+                raise AssertionError(f"{before.rows_out} rows left '{before.step}', {after.rows_in} met '{after.step}'")
 
     def nothing_left(self, seen: str, fix: str = "") -> DataInvalid:
         """The error for a result that cannot be used: it names the step that dropped most, and why."""
         worst = max(self._counts.values(), key=lambda count: count.dropped)
         if not worst.dropped:
             return DataInvalid(seen, fix=fix)
-        reason, rows = worst.causes.most_common(1)[0]
-        example = worst.examples[0]
+        reason, rows = min(worst.causes.items(), key=lambda item: (-item[1], item[0]))
         seen = f"{seen}; the step '{worst.step}' dropped {worst.dropped} of {self.rows_read}, {rows} for '{reason}'"
-        return DataInvalid(
-            f"{seen} (line {example['line']}: {example['reason']})", fix=fix or _FIXES.get(worst.step, "add rows")
-        )
+        first = next((one for one in worst.examples if cause(one["reason"]) == reason), None)
+        if first:
+            seen = f"{seen} (line {first['line']} of {first['source']}: {first['reason']})"
+        return DataInvalid(seen, fix=fix or _FIXES.get(worst.step, "add rows"))
 
-    def _reject(self, count: StepCount, rejection: Rejection) -> None:
-        place = {"source": rejection.source, "line": rejection.line}
-        # A reason may quote the row (a field, an id), so it is masked as the row is.
-        reason, raw = mask_raw(rejection.reason), mask_raw(rejection.raw)
-        count.causes[cause(reason)] += 1
-        if len(count.examples) < _MAX_EXAMPLES:
-            count.examples.append({**place, "reason": reason, "raw": raw[:_EXAMPLE_CHARS]})
-        self._file.write(canonical_json({**place, "step": count.step, "reason": reason, "raw": raw}) + b"\n")
+
+def example(rejection: Rejection, *, is_masked: bool = False) -> dict[str, Any]:
+    """A rejected row as reports show it: masked, its text cut short."""
+    whole = rejection if is_masked else masked(rejection)
+    # Cut only now: half an address would not be known for one.
+    return {
+        "source": whole.source,
+        "line": whole.line,
+        "reason": whole.reason,
+        "raw": whole.raw[:_EXAMPLE_CHARS],
+    }
+
+
+def quarantine_line(step: str, rejection: Rejection, *, is_masked: bool = False) -> bytes:
+    """A rejected row as it stands in the quarantine file: masked, whole, in JSON."""
+    whole = rejection if is_masked else masked(rejection)
+    told = {"source": whole.source, "line": whole.line, "step": step, "reason": whole.reason, "raw": whole.raw}
+    return msgspec.json.encode(told) + b"\n"
+
+
+def masked(rejection: Rejection) -> Rejection:
+    """A rejected row without personal data. A reason may quote the row, so it is masked as the row is."""
+    return msgspec.structs.replace(rejection, reason=mask_raw(rejection.reason), raw=mask_raw(rejection.raw))
 
 
 _FIXES = {
     "reading": "mend the lines; each needs one JSON object, or the cells that the CSV header names",
-    "mapping": "name fields that the rows have in `prompt`, `answer` and `id` of the dataset",
+    "mapping": "name the shape of the rows in `shape`, or the fields they have in `prompt`, `answer` and `id`",
     "length": "widen `min_chars` and `max_chars` of the dataset, or mend the rows",
+    "tokens": "widen `tokens.min` and `tokens.max` of the dataset",
+    "quality": "loosen `quality` of the dataset, or mend the rows",
     "personal_data": "set `personal_data: mask` to keep such rows without the data",
+    "decontamination": "take rows that no suite holds",
+    "exclusion": "take rows that the excluded datasets do not hold",
     "exact_duplicates": "add rows that differ from one another",
     "conflicts": "correct the answers of prompts that have several",
     "near_duplicates": "raise `near_duplicates` of the dataset towards 1, or set it to null",
+    "semantic_duplicates": "raise `semantic_duplicates.threshold` of the dataset towards 1",
+    "balance": "raise `balance.max_share` of the dataset",
 }

@@ -1,14 +1,18 @@
-"""What a step did: the rows it kept, the rows it rejected with a reason, and how many it changed.
+"""What a step did with some rows: the rows it leaves, which of them go no further and why, how many it changed.
 
 A reason reads `cause: detail`; the cause is a short fixed phrase, so that causes can be counted.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
 import msgspec
-import polars as pl
+
+from modelyard.datasets.rows import Rows
 
 
 class Rejection(msgspec.Struct, frozen=True, kw_only=True):
-    """One row that went no further."""
+    """One row that went no further, with its text as it was read. `source` is the name of its file."""
 
     source: str
     line: int
@@ -16,31 +20,17 @@ class Rejection(msgspec.Struct, frozen=True, kw_only=True):
     raw: str
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """The result of a step on a frame. `rejected` has the columns of `kept` and `reason`; `findings` are counts."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """The result of a step. `rows` are as many as went in; `rejected` tells by place which go no further, and why.
 
-    kept: pl.DataFrame
-    rejected: pl.DataFrame
+    `findings` are counts of what a step saw besides.
+    """
+
+    rows: Rows
+    rejected: Mapping[int, str] = field(default_factory=dict)
     changed: int = 0
-    findings: dict[str, int] = {}
-
-    def rejections(self) -> list[Rejection]:
-        """The rejected rows as values."""
-        if self.rejected.is_empty():
-            return []
-        columns = self.rejected.select("source", "line", "reason", "raw")
-        return [Rejection(source=s, line=n, reason=r, raw=raw) for s, n, r, raw in columns.iter_rows()]
-
-
-def settle(frame: pl.DataFrame, *, changed: int = 0, findings: dict[str, int] | None = None) -> Outcome:
-    """Part a frame by its column `reason`: null keeps a row, a text rejects it. So no row can be lost."""
-    keeps = pl.col("reason").is_null()
-    return Outcome(
-        kept=frame.filter(keeps).drop("reason"),
-        rejected=frame.filter(~keeps),
-        changed=changed,
-        findings=findings or {},
-    )
+    findings: Mapping[str, int] = field(default_factory=dict)
 
 
 def cause(reason: str) -> str:

@@ -1,58 +1,58 @@
-"""From a raw file to a dataset: the steps in their order, counted, with everything they rejected.
+"""From raw rows to a dataset: the steps in their order, counted, with everything they rejected.
 
-row by row, a batch at a time      reading, mapping, normalisation, length, splitting, personal_data
-over all rows                      exact_duplicates, conflicts, near_duplicates
+first pass, by workers      reading, mapping, normalisation, length, tokens, quality, splitting, personal_data,
+                            decontamination, exclusion: each row alone, a block at a time
+in between, here            exact_duplicates, conflicts, near_duplicates, semantic_duplicates, balance: by keys
+second pass, by workers     the rows that are left as Parquet, the others into the quarantine
 """
 
-from collections.abc import Callable, Iterator
+import errno
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from modelyard.core.digests import digest_json
-from modelyard.core.errors import MissingExtra
+from modelyard.core.errors import DataInvalid, MissingExtra, Unavailable
 from modelyard.core.files import write_json_atomically
 
 try:
-    import polars as pl
+    import numba  # noqa: F401
+    import numpy as np
+    import pyarrow  # noqa: F401
 except ModuleNotFoundError as error:
-    raise MissingExtra("polars", "data") from error
+    raise MissingExtra(error.name or "pyarrow", "data") from error
 
 from modelyard.datasets.config import DatasetConfig
-from modelyard.datasets.conflicts import drop_conflicts
-from modelyard.datasets.exact_duplicates import drop_exact_duplicates
-from modelyard.datasets.examples import read_split, write_splits
-from modelyard.datasets.ledger import Ledger
-from modelyard.datasets.length import bound_length
-from modelyard.datasets.mapping import map_rows
-from modelyard.datasets.near_duplicates import drop_near_duplicates
-from modelyard.datasets.normalisation import normalise
-from modelyard.datasets.outcome import Outcome
-from modelyard.datasets.personal_data import handle_personal_data
-from modelyard.datasets.raw_file import LineReader, RawFile, find_raw_file
-from modelyard.datasets.reading import Batch, read_batches
-from modelyard.datasets.report import build_report, describe_source
-from modelyard.datasets.splitting import assign_split
+from modelyard.datasets.files import read_split
+from modelyard.datasets.overlap.reference import Reference
+from modelyard.datasets.pipeline.blocks import row_steps
+from modelyard.datasets.pipeline.first_pass import BlockFeed, FirstPass, Progress
+from modelyard.datasets.pipeline.plan import Plan
+from modelyard.datasets.pipeline.second_pass import GONE, SecondPass, StepDrops
+from modelyard.datasets.pipeline.set_steps import Fetch, SetSteps, set_steps
+from modelyard.datasets.pipeline.spool import join_quarantine
+from modelyard.datasets.report.building import build_report, straddling
+from modelyard.datasets.shapes.detection import detect_shape
+from modelyard.datasets.shapes.shape import Shape
+from modelyard.datasets.sources.block import Block, SourceFile
+from modelyard.datasets.sources.finding import describe, find_sources
+from modelyard.datasets.sources.parsing import parse_block
+from modelyard.datasets.tokens import TokenCounter
 from modelyard.ports.dataset import Dataset, Source
+from modelyard.ports.workers import Inline, Workers
 
-__all__ = ["STEPS", "Prepared", "prepare", "read_split"]
+__all__ = ["Prepared", "prepare", "read_split", "steps"]
 
-Progress = Callable[[str, int, int], None]
-FrameStep = Callable[[pl.DataFrame, DatasetConfig], Outcome]
-
-ROW_STEPS: tuple[tuple[str, FrameStep], ...] = (
-    ("normalisation", normalise),
-    ("length", bound_length),
-    ("splitting", assign_split),
-    ("personal_data", handle_personal_data),
-)
-SET_STEPS: tuple[tuple[str, FrameStep], ...] = (
-    ("exact_duplicates", drop_exact_duplicates),
-    ("conflicts", drop_conflicts),
-    ("near_duplicates", drop_near_duplicates),
-)
-STEPS = ("reading", "mapping", *(name for name, _ in ROW_STEPS), *(name for name, _ in SET_STEPS))
+# Below this, starting workers takes longer than the work.
+_WORTH_WORKERS_BYTES = 32 << 20
+_DETECTION_ROWS = 100
+_DETECTION_BLOCKS = 16
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Prepared(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,93 +80,229 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def prepare(name: str, config: DatasetConfig, *, root: Path, out: Path, progress: Progress | None = None) -> Prepared:
-    """Prepare a raw file into the scratch folder `out`, which the caller makes appear or vanish as a whole.
+def steps(config: DatasetConfig) -> tuple[str, ...]:
+    """The names of the steps that a configuration asks for, in their order."""
+    return ("reading", "mapping", *row_steps(config), *set_steps(config))
 
-    Writes train.parquet, validation.parquet, test.parquet, report.json and quarantine.jsonl. `progress` gets the
-    step with what is done and in all: bytes while reading, rows after. The same file and configuration give the same
-    bytes on any machine and any number of threads; an absolute path enters neither.
-    Raises: DataInvalid where the file cannot be used, nothing is left, or a split that was asked for is empty.
+
+class Forbidden(msgspec.Struct, frozen=True, kw_only=True):
+    """Texts that no row may repeat, with the digest over them, which enters the dataset's."""
+
+    reference: Reference
+    digest: str
+
+
+class Inputs(msgspec.Struct, frozen=True, kw_only=True):
+    """What a preparation takes besides the files that its configuration names.
+
+    `suites` are texts of evaluation suites, `known` those of other datasets.
     """
-    progress = progress or _no_progress
-    raw = find_raw_file(config.path, root)
-    config = config.model_copy(update={"path": raw.name})
-    reader = LineReader(raw)
-    with Ledger(STEPS, out / "quarantine.jsonl") as ledger:
-        batches = [_run_row_steps(batch, config, ledger) for batch in _read(raw, reader, progress)]
-        frame = _run_set_steps(pl.concat(batches).with_row_index("row"), config, ledger, progress)
-        rows_digest, rows = write_splits(frame, out)
-        _check_splits(rows, config, ledger)
-    digest = _digest_dataset(name, config, reader.source(), rows_digest)
-    prepared = Prepared(
-        name=name,
-        digest=digest,
-        rows=rows,
-        sources=(reader.source(),),
-        config=config.model_dump(mode="json"),
-        steps=ledger.as_dicts(),
-        report=build_report(name, digest, rows, describe_source(raw, reader), config, ledger, frame),
-    )
-    write_json_atomically(out / "report.json", prepared.report)
-    return prepared
+
+    suites: Forbidden | None = None
+    known: Forbidden | None = None
 
 
-def _digest_dataset(name: str, config: DatasetConfig, source: Source, rows_digest: str) -> str:
-    """Over all that makes a dataset what it is: its name, its rows, its raw file, its whole configuration."""
-    return digest_json(
-        {"name": name, "rows": rows_digest, "sources": [source.digest], "config": config.model_dump(mode="json")}
-    )
+def prepare(
+    name: str,
+    config: DatasetConfig,
+    *,
+    root: Path,
+    out: Path,
+    workers: Workers | None = None,
+    inputs: Inputs | None = None,
+    progress: Progress | None = None,
+) -> Prepared:
+    """Prepare raw rows into the scratch folder `out`, which the caller makes appear or vanish as a whole.
+
+    Writes {split}-{part}.parquet, report.json and quarantine.jsonl. `progress` gets the step with what is done and in
+    all: bytes while reading, parts while writing. The same rows and configuration give the same digest on any machine
+    and with any workers; an absolute path enters nothing.
+    Raises: DataInvalid where a source cannot be used, nothing is left, or a split that was asked for is empty;
+    Unavailable where the disk is full.
+    """
+    inputs = inputs or Inputs()
+    with _work_folder(out) as folder:
+        work = _Preparation(name, config, inputs, root=root, out=out, folder=folder, progress=progress or _silent)
+        return work.run(workers or Inline())
 
 
-def _read(raw: RawFile, reader: LineReader, progress: Progress) -> Iterator[Batch]:
-    return read_batches(raw, reader, progress=lambda done, total: progress("reading", done, total))
+class _Preparation:
+    """One preparation on its way."""
+
+    def __init__(
+        self,
+        name: str,
+        config: DatasetConfig,
+        inputs: Inputs,
+        *,
+        root: Path,
+        out: Path,
+        folder: Path,
+        progress: Progress,
+    ) -> None:
+        self._name = name
+        self._inputs = inputs
+        self._root = root
+        self._out = out
+        self._progress = progress
+        self._sources = find_sources(config, root)
+        self._config = config.model_copy(update={"path": tuple(source.name for source in self._sources)})
+        self._counter = TokenCounter.load(config.tokens.tokenizer, root) if config.tokens else None
+        self._feed = BlockFeed(self._sources, progress)
+        self._first = FirstPass(folder, self._config, steps(config))
+        self._folder = folder
+
+    def run(self, workers: Workers) -> Prepared:
+        """All steps, and the files."""
+        if self._feed.num_bytes < _WORTH_WORKERS_BYTES:
+            workers = Inline()
+        try:
+            with workers:
+                return self._run(workers)
+        finally:
+            self._first.close()
+
+    def _run(self, workers: Workers) -> Prepared:
+        plan = self._first_pass(workers)
+        work, drops = self._set_steps(plan, workers)
+        splits = np.where(work.alive, work.index.split, GONE).astype(np.int8)
+        second = SecondPass(self._first, plan, splits, drops)
+        self._first.ledger.merge(second.counts())
+        statistics = second.run(self._out, workers, self._progress)
+        statistics.merge(self._first.statistics)
+        rows_digest, rows = second.rows_digest()
+        self._check_rows(rows)
+        self._first.ledger.check()
+        sources = tuple(self._feed.parents)
+        digest = self._digest(rows_digest, sources)
+        report = build_report(
+            name=self._name,
+            digest=digest,
+            config=self._config,
+            sources=self._told_sources(sources),
+            rows=rows,
+            ledger=self._first.ledger,
+            statistics=statistics,
+            shape=plan.shape.describe(),
+            clusters=work.clusters(),
+            straddling={step: straddling(lost, work.index.split) for step, lost in drops},
+        )
+        write_json_atomically(self._out / "report.json", report)
+        return Prepared(
+            name=self._name,
+            digest=digest,
+            rows=rows,
+            sources=sources,
+            config=self._config.model_dump(mode="json"),
+            steps=self._first.ledger.as_dicts(),
+            report=report,
+        )
+
+    def _first_pass(self, workers: Workers) -> Plan:
+        blocks = iter(self._feed)
+        shape, looked_at = self._shape(blocks)
+        plan = Plan(
+            config=self._config,
+            shape=shape,
+            folder=self._folder,
+            counter=self._counter,
+            suites=self._inputs.suites.reference if self._inputs.suites else None,
+            known=self._inputs.known.reference if self._inputs.known else None,
+        )
+        plan.save()
+        self._first.run(plan.path, chain(looked_at, blocks), workers)
+        if not len(self._first.places):
+            join_quarantine(self._folder, self._out / "quarantine.jsonl")
+            raise self._first.ledger.nothing_left("no row is left")
+        return plan
+
+    def _shape(self, blocks: Iterator[Block]) -> tuple[Shape, list[Block]]:
+        """The shape of all rows, by the first ones that can be read; and the blocks that were looked at for it."""
+        looked_at = []
+        for block in islice(blocks, _DETECTION_BLOCKS):
+            looked_at.append(block)
+            records = parse_block(block)
+            if records.fields:
+                return detect_shape(records.fields[:_DETECTION_ROWS], self._config), looked_at
+        lost = records.rejected[0] if looked_at and records.rejected else None
+        seen = f"line {lost.line} of {lost.source}: {lost.reason}" if lost else "there are none"
+        raise DataInvalid(
+            f"no row at the beginning of {_listed(self._sources)} can be read ({seen})",
+            expected="rows that show what shape they have",
+            fix="mend the lines; each needs one JSON object, or the cells that the header names",
+        )
+
+    def _set_steps(self, plan: Plan, workers: Workers) -> tuple[SetSteps, list[StepDrops]]:
+        """The steps over all rows, and what each let go."""
+        first = self._first
+        hashes = np.ascontiguousarray(first.digests.load()[:, :8]).view(">u8")[:, 0].astype(np.uint64)
+        work = SetSteps.over(
+            first.index(),
+            bands=first.bands,
+            hashes=hashes,
+            fetch=Fetch(folder=self._folder, places=first.places, config=self._config),
+            workers=workers,
+            is_labelled=plan.has_labels,
+        )
+        drops = []
+        for step, lost in work.run(self._config):
+            drops.append((step, lost))
+            self._progress(step, len(first.places), len(first.places))
+        return work, drops
+
+    def _told_sources(self, parents: Sequence[Source]) -> list[dict[str, Any]]:
+        """The sources as the report tells of them, with how they were read."""
+        pairs = zip(self._sources, parents, strict=True)
+        return [{**msgspec.to_builtins(parent), **describe(source)} for source, parent in pairs]
+
+    def _check_rows(self, rows: dict[str, int]) -> None:
+        if not sum(rows.values()):
+            raise self._first.ledger.nothing_left("no row is left")
+        for split, share in self._config.splits.items():
+            if share and not rows[split]:
+                raise self._first.ledger.nothing_left(
+                    f"of {sum(rows.values())} rows left, none fell into the split '{split}' (share {share:g})",
+                    fix=f"add rows, or set `splits.{split}` to 0 and give its share to another split",
+                )
+
+    def _digest(self, rows_digest: str, parents: Sequence[Source]) -> str:
+        """Over all that makes a dataset what it is: name, rows, what they came from, the whole configuration."""
+        return digest_json(
+            {
+                "name": self._name,
+                "rows": rows_digest,
+                "sources": [parent.digest for parent in parents],
+                "config": self._config.model_dump(mode="json"),
+                "suites": self._inputs.suites and self._inputs.suites.digest,
+                "known": self._inputs.known and self._inputs.known.digest,
+                "tokenizer": self._counter and self._counter.digest,
+            }
+        )
 
 
-def _run_row_steps(batch: Batch, config: DatasetConfig, ledger: Ledger) -> pl.DataFrame:
-    num_rows = len(batch.rows)
-    ledger.record("reading", rows_in=num_rows + len(batch.rejected), rows_out=num_rows, rejected=batch.rejected)
-    outcome = map_rows(batch, config)
-    _record("mapping", num_rows, outcome, ledger)
-    for step, run in ROW_STEPS:
-        rows_in = outcome.kept.height
-        outcome = run(outcome.kept, config)
-        _record(step, rows_in, outcome, ledger)
-    return outcome.kept
+def _listed(sources: Sequence[SourceFile]) -> str:
+    names = [source.name for source in sources[:3]]
+    return ", ".join(names) + (f" and {len(sources) - 3} more" if len(sources) > 3 else "")
 
 
-def _run_set_steps(frame: pl.DataFrame, config: DatasetConfig, ledger: Ledger, progress: Progress) -> pl.DataFrame:
-    for step, run in SET_STEPS:
-        if frame.is_empty():
-            raise ledger.nothing_left("no row is left")
-        progress(step, 0, frame.height)
-        outcome = run(frame, config)
-        _record(step, frame.height, outcome, ledger)
-        progress(step, frame.height, frame.height)
-        frame = outcome.kept
-    if frame.is_empty():
-        raise ledger.nothing_left("no row is left")
-    return frame
+@contextmanager
+def _work_folder(out: Path) -> Iterator[Path]:
+    """The folder in which workers leave what they made, gone in the end. A full disk is said as what it is."""
+    folder = out / "work"
+    folder.mkdir()
+    try:
+        yield folder
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        raise Unavailable(
+            f"the disk is full: {error.strerror} ({error.filename or out})",
+            expected="free space of about twice the size of the raw files, unpacked",
+            fix="free some space, or move the project's state to another disk, and prepare again; nothing was recorded",
+        ) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def _record(step: str, rows_in: int, outcome: Outcome, ledger: Ledger) -> None:
-    ledger.record(
-        step,
-        rows_in=rows_in,
-        rows_out=outcome.kept.height,
-        rejected=outcome.rejections(),
-        changed=outcome.changed,
-        findings=outcome.findings,
-    )
-
-
-def _check_splits(rows: dict[str, int], config: DatasetConfig, ledger: Ledger) -> None:
-    for split, share in config.splits.items():
-        if share and not rows[split]:
-            raise ledger.nothing_left(
-                f"of {sum(rows.values())} rows left, none fell into the split '{split}' (share {share:g})",
-                fix=f"add rows, or set `splits.{split}` to 0 and give its share to another split",
-            )
-
-
-def _no_progress(step: str, done: int, total: int) -> None:
+def _silent(step: str, done: int, total: int) -> None:
     pass

@@ -8,19 +8,31 @@ from modelyard.core.digests import short
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
-    """One turn of a conversation. `role` is system, user, assistant or tool."""
+    """One turn. `role` is system, user, assistant or tool; `tool_calls` is JSON as OpenAI writes it."""
 
     role: str
     content: str
+    name: str = ""
+    tool_calls: str = ""
+    tool_call_id: str = ""
 
 
 class Example(msgspec.Struct, frozen=True, kw_only=True):
-    """One row: a conversation that ends with the answer to learn, and where it came from."""
+    """One row: a conversation that ends with the answer to learn, and where it came from.
+
+    `rejected` are the turns of the worse answer of a preference pair, `desirable` the verdict of an unpaired one.
+    `tools` is the JSON of the tools on offer, `meta` JSON of the row's provenance; both are empty where there is none.
+    """
 
     id: str
     messages: tuple[Message, ...]
     source: str
     line: int
+    rejected: tuple[Message, ...] = ()
+    desirable: bool | None = None
+    tools: str = ""
+    label: str | None = None
+    meta: str = ""
 
     @property
     def prompt(self) -> tuple[Message, ...]:

@@ -75,9 +75,11 @@ class EngineConfig(_Section):
 
 
 class ComputeConfig(_Section):
-    """What training costs."""
+    """Where work runs and what training costs."""
 
     device_hour: Dollars = Field("0", description="Dollars for an hour of the device that trains.")
+    workers: int | None = Field(None, ge=1, description="Processes that prepare data; one for each core by default.")
+    ray: str = Field("", description="A Ray cluster prepares data instead: its address, 'auto', or 'local'.")
 
 
 # Names become file names and parts of addresses (`name@digest`).

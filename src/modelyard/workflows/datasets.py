@@ -1,29 +1,46 @@
-"""Raw files in, a recorded Dataset out."""
+"""Raw rows in, a recorded Dataset out."""
+
+import shutil
+from pathlib import Path
 
 import msgspec
 
 from modelyard.core.clock import now_ms
-from modelyard.core.errors import InvalidInput, NotFound
+from modelyard.core.errors import DataInvalid, InvalidInput, NotFound
 from modelyard.datasets.config import DatasetConfig
-from modelyard.datasets.preparation import prepare, read_split
+from modelyard.datasets.files import read_split
+from modelyard.datasets.preparation import Inputs, prepare
 from modelyard.datasets.splits import SPLITS
 from modelyard.ports.dataset import Dataset, Example
+from modelyard.workflows.folders import folder_of
+from modelyard.workflows.references import HELD_OUT, Suites, forbidden_texts
 from modelyard.workflows.tools import Progress, Tools, silent
 
 
-def prepare_dataset(tools: Tools, name: str, config: DatasetConfig, progress: Progress = silent) -> Dataset:
+def prepare_dataset(
+    tools: Tools, name: str, config: DatasetConfig, progress: Progress = silent, *, suites: Suites | None = None
+) -> Dataset:
     """Prepare a dataset, store its files and record it.
 
-    The same file and configuration under the same name give the record that is there already; files of it that were
-    lost are put back.
+    The same rows and configuration under the same name give the record that is there already; files of it that were
+    lost are put back. Where the preparation fails, the rows it rejected are kept; the error says where. `suites` are
+    those that `decontaminate` may name.
     """
 
     def tell(step: str, done: int, total: int) -> None:
         progress(done, total, step)
 
     with tools.scratch() as folder:
-        prepared = prepare(name, config, root=tools.root, out=folder, progress=tell)
-        blob = tools.blobs.put_folder(folder)
+        out = folder / "dataset"
+        out.mkdir()
+        inputs = _inputs(tools, config, suites or {})
+        try:
+            prepared = prepare(
+                name, config, root=tools.root, out=out, workers=tools.workers, inputs=inputs, progress=tell
+            )
+        except DataInvalid as error:
+            raise _with_quarantine(error, out, tools.state / "quarantine" / f"{name}.jsonl") from error
+        blob = tools.blobs.put_folder(out)
     try:
         dataset = tools.records.datasets.get(prepared.digest)
     except NotFound:
@@ -34,17 +51,28 @@ def prepare_dataset(tools: Tools, name: str, config: DatasetConfig, progress: Pr
 
 
 def examples_of(tools: Tools, dataset: Dataset, split: str) -> list[Example]:
-    """The rows of one split, checked against the digest they were stored under.
-
-    Raises: InvalidInput where there is no such split; NotFound and Corrupt where its files were lost or damaged.
-    """
+    """The rows of one split. Raises: InvalidInput where there is no such split; see `folder_of`."""
     if split not in SPLITS:
         raise InvalidInput(f"'{split}' is no split of a dataset", expected=", ".join(SPLITS))
-    try:
-        folder = tools.blobs.get_folder(dataset.blob)
-    except NotFound as error:
-        raise NotFound(
-            f"the files of the dataset {dataset.ref} are lost: {error.seen}",
-            fix=f"`modelyard data prepare {dataset.name}` puts them back where the raw file is as it was",
-        ) from error
-    return read_split(folder, split)
+    return read_split(folder_of(tools, dataset), split)
+
+
+def _inputs(tools: Tools, config: DatasetConfig, suites: Suites) -> Inputs:
+    """What the preparation takes besides its files. Of other datasets a suite's texts are those that are held out."""
+    suite, known = config.decontaminate, config.exclude
+    return Inputs(
+        suites=forbidden_texts(tools, suite, suites, HELD_OUT) if suite else None,
+        known=forbidden_texts(tools, known, suites, SPLITS) if known else None,
+    )
+
+
+def _with_quarantine(error: DataInvalid, out: Path, kept: Path) -> DataInvalid:
+    """The error with a word on the rows that were rejected, which are kept outside the scratch folder."""
+    rejected = out / "quarantine.jsonl"
+    if not rejected.is_file() or not rejected.stat().st_size:
+        return error
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(rejected, kept)
+    return DataInvalid(
+        error.seen, expected=error.expected, fix=f"{error.fix}\nEvery rejected row, with its reason: {kept}"
+    )

@@ -22,6 +22,7 @@ from modelyard.training.lineage import capture_lineage, describe_base
 from modelyard.training.recipe import Recipe
 from modelyard.training.spec import ADAPTER, TrainingResult, TrainingSpec, read_result
 from modelyard.workflows.datasets import examples_of
+from modelyard.workflows.expectations import demand_expectations
 from modelyard.workflows.tools import Progress, Tools, silent
 
 log = logging.getLogger(__name__)
@@ -47,9 +48,11 @@ def train_run(
     """Train in a process of its own, store the adapter, record the run.
 
     A run that was killed is trained anew under its old id; one that has finished is returned as it is.
+    Raises: DataInvalid where the dataset is not what was expected of it.
     """
     if done := _finished(tools, run_id):
         return done
+    demand_expectations(tools, dataset)
     with _alive(tools, run_id):
         run = _begin(tools, run_id, name, recipe, dataset)
         try:

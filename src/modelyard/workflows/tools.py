@@ -15,6 +15,7 @@ from modelyard.ports.blobs import Blobs
 from modelyard.ports.compute import Compute
 from modelyard.ports.records import Records
 from modelyard.ports.tracking import Tracker
+from modelyard.ports.workers import Workers
 
 _SCRATCH_KEPT_S = 24 * 60 * 60
 
@@ -38,6 +39,7 @@ class Tools:
     blobs: Blobs
     tracker: Tracker
     compute: Compute
+    workers: Workers
     actor: str
     owner: str
     root: Path

@@ -3,11 +3,15 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
+from typing import Any
 
 from modelyard.core.digests import digest_json, short
-from modelyard.core.errors import Conflict
+from modelyard.core.errors import Conflict, DataInvalid
 from modelyard.core.ids import new_id
 from modelyard.core.locks import hold
+from modelyard.datasets.config import DatasetConfig
+from modelyard.datasets.sources.finding import find_sources
+from modelyard.datasets.sources.opening import state_of
 from modelyard.evaluation.parity import Tokenize
 from modelyard.ports.engine import Connect
 from modelyard.ports.release import ModelRef, Release
@@ -41,9 +45,7 @@ def tune_service(
     config = project.services[service]
 
     def body(step: Step) -> list[str]:
-        dataset = step(
-            "prepare", lambda: prepare_dataset(tools, config.dataset, project.datasets[config.dataset], progress).digest
-        )
+        dataset = step("prepare", lambda: _prepare(tools, project, config.dataset, progress))
         run_id = step("name the run", new_id)
         step("train", lambda: _train(tools, project, service, run_id, dataset, terms, progress))
         release = step("release", lambda: release_of_run(tools, service, tools.records.runs.get(run_id)).digest)
@@ -57,6 +59,10 @@ def tune_service(
     return release, verdict
 
 
+def _prepare(tools: Tools, project: Project, name: str, progress: Progress) -> str:
+    return prepare_dataset(tools, name, project.datasets[name], progress, suites=project.suites).digest
+
+
 def _digest_inputs(tools: Tools, project: Project, service: str) -> str:
     """The digest of all that decides what becomes of tuning a service. Raises: NotFound, RecipeInvalid for the base."""
     config = project.services[service]
@@ -67,7 +73,7 @@ def _digest_inputs(tools: Tools, project: Project, service: str) -> str:
         {
             "service": service,
             "dataset": {"name": config.dataset, **dataset.model_dump(mode="json")},
-            "file": _stamp(tools.root / dataset.path),
+            "files": _stamps(tools, dataset),
             "base": [base.ref.digest, base.tokenizer_digest, base.template_digest],
             "recipe": recipe.digest,
             "suite": [suite.digest, config.suite],
@@ -76,13 +82,12 @@ def _digest_inputs(tools: Tools, project: Project, service: str) -> str:
     )
 
 
-def _stamp(path: Path) -> list[int]:
-    """What changes when a file does; empty where it is missing, which its preparation will tell in words."""
+def _stamps(tools: Tools, dataset: DatasetConfig) -> list[tuple[Any, ...]]:
+    """What changes when a raw file does; empty where one is missing, which its preparation will tell in words."""
     try:
-        status = path.stat()
-    except OSError:
+        return [(source.name, *state_of(source.url, None)) for source in find_sources(dataset, tools.root)]
+    except (DataInvalid, OSError):
         return []
-    return [status.st_size, status.st_mtime_ns]
 
 
 def _forget(work: Path, work_id: str) -> None:

@@ -1,0 +1,1 @@
+"""A Dataset in the formats of others."""

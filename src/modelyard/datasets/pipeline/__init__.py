@@ -1,0 +1,1 @@
+"""The steps run over blocks: by workers, within bounded memory, to the same digest."""

@@ -1,0 +1,1 @@
+"""What makes a row worth learning from: one file a filter."""

@@ -1,0 +1,1 @@
+"""A row's fields in, a conversation out: one file a shape."""

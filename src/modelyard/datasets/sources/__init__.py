@@ -1,0 +1,1 @@
+"""Files, folders and addresses in, blocks of raw rows out."""
