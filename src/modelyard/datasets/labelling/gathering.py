@@ -131,7 +131,7 @@ def _shape(samples: list[dict[str, object]], config: DatasetConfig) -> Shape:
     try:
         return detect_shape(samples, config)
     except DataInvalid as error:
-        raise DataInvalid(error.seen, fix='name the field to label, for example --text question') from error
+        raise DataInvalid(error.seen, fix="name the field to label, for example --text question") from error
 
 
 def _template(field: str) -> Template | None:

@@ -18,7 +18,7 @@ from modelyard.core.files import folder_atomically, write_atomically, write_json
 from modelyard.core.locks import hold
 from modelyard.datasets.labelling.tasks import Answer, Decision, Job, Task, check_name
 
-Line = TypeVar("Line", Answer, Decision)
+Line = TypeVar("Line", bound=Answer | Decision)
 _ANSWERS, _DECISIONS = "answers-", "decisions.jsonl"
 
 
@@ -101,7 +101,7 @@ class Log(Generic[Line]):
 
     def __init__(self, path: Path, kind: type[Line]) -> None:
         self.path = path
-        self._kind = kind
+        self._kind: type[Line] = kind
 
     def read(self) -> list[Line]:
         """Every line. A last one that was cut off in writing was never acknowledged, and is left out."""
