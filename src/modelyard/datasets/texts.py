@@ -28,7 +28,11 @@ class Texts:
     @classmethod
     def of(cls, texts: Iterable[str]) -> "Texts":
         """From Python texts."""
-        return cls.from_arrow(pa.array(texts, type=pa.large_string()))
+        # Arrow would import pandas, where it is installed, to look at a list of Python values.
+        encoded = [text.encode() for text in texts]
+        offsets = np.zeros(len(encoded) + 1, np.int64)
+        np.cumsum(np.fromiter(map(len, encoded), np.int64, len(encoded)), out=offsets[1:])
+        return cls(np.frombuffer(b"".join(encoded), np.uint8), offsets)
 
     @classmethod
     def from_arrow(cls, array: Any) -> "Texts":

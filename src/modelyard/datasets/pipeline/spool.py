@@ -39,7 +39,8 @@ class Column:
         self._file.flush()
         if not self._path.stat().st_size:
             return np.zeros((0, *self._shape), self._dtype)
-        return np.memmap(self._path, self._dtype, "r").reshape(-1, *self._shape)
+        # As a plain array: looking up one value of a memmap costs as much as a hundred of an array.
+        return np.asarray(np.memmap(self._path, self._dtype, "r")).reshape(-1, *self._shape)
 
     def close(self) -> None:
         """Give the file back."""

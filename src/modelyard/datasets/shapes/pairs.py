@@ -10,6 +10,8 @@ from modelyard.datasets.template import FieldUnusable, field_text, fill, parse_t
 
 Row = Mapping[str, Any]
 Reader = Callable[[Row], list[Turn]]
+Plain = Callable[[Row], tuple[str, str] | None]
+"""The question and the answer of a row that has nothing else; None for one that needs a `Reader`."""
 
 
 def template(shape: Shape) -> Reader:
@@ -18,21 +20,40 @@ def template(shape: Shape) -> Reader:
     return lambda row: asked_and_answered(fill(prompt, row), fill(answer, row))
 
 
+def plain_template(shape: Shape) -> Plain:
+    """Templates that are filled are plain in any case."""
+    prompt, answer = parse_template(shape.prompt), parse_template(shape.answer)
+    return lambda row: (fill(prompt, row), fill(answer, row))
+
+
 def alpaca(shape: Shape) -> Reader:
     """`instruction`, an `input` that may be missing, `output`; also `system` and `history`, a list of pairs."""
     instruction, given, output = shape.of("instruction"), shape.of("input"), shape.of("output")
     system, history = shape.of("system"), shape.of("history")
 
     def read(row: Row) -> list[Turn]:
-        asked, more, answer = row.get(instruction), row.get(given), row.get(output)
-        if type(asked) is not str or type(answer) is not str:
-            asked, answer = field_text(row, instruction), field_text(row, output)
-        if more:
-            asked = f"{asked}\n\n{more if type(more) is str else field_text(row, given)}"
-        turns = asked_and_answered(asked, answer)
+        asked, answer = field_text(row, instruction), field_text(row, output)
+        if row.get(given):
+            asked = f"{asked}\n\n{field_text(row, given)}"
         earlier = _history(row[history], history) if row.get(history) else []
         before = [(SYSTEM, PROMPT, field_text(row, system), "")] if row.get(system) else []
-        return [*before, *earlier, *turns] if before or earlier else turns
+        return [*before, *earlier, *asked_and_answered(asked, answer)]
+
+    return read
+
+
+def plain_alpaca(shape: Shape) -> Plain:
+    """See `alpaca`."""
+    instruction, given, output = shape.of("instruction"), shape.of("input"), shape.of("output")
+    system, history = shape.of("system"), shape.of("history")
+
+    def read(row: Row) -> tuple[str, str] | None:
+        asked, more, answer = row.get(instruction), row.get(given) or "", row.get(output)
+        if not (type(asked) is str and type(more) is str and type(answer) is str):
+            return None
+        if row.get(system) or row.get(history):
+            return None
+        return (f"{asked}\n\n{more}" if more else asked), answer
 
     return read
 
@@ -43,11 +64,20 @@ def prompt_completion(shape: Shape) -> Reader:
 
     def read(row: Row) -> list[Turn]:
         asked, answer = row.get(prompt), row.get(completion)
-        if type(asked) is str and type(answer) is str:
-            return asked_and_answered(asked, answer)
         if type(asked) is list and type(answer) is list:
             return conversation([*asked, *answer])
         return asked_and_answered(field_text(row, prompt), field_text(row, completion))
+
+    return read
+
+
+def plain_prompt_completion(shape: Shape) -> Plain:
+    """See `prompt_completion`."""
+    prompt, completion = shape.of("prompt"), shape.of("completion")
+
+    def read(row: Row) -> tuple[str, str] | None:
+        asked, answer = row.get(prompt), row.get(completion)
+        return (asked, answer) if type(asked) is str and type(answer) is str else None
 
     return read
 

@@ -1,6 +1,6 @@
 """A block as rows. Runs in a worker."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -10,14 +10,13 @@ import pyarrow as pa
 from modelyard.datasets.outcome import Rejection
 from modelyard.datasets.sources.block import Block, Records
 from modelyard.datasets.sources.csv_records import cells_of, rejected
-from modelyard.datasets.sources.decoding import decode, is_utf8
+from modelyard.datasets.sources.decoding import decode
 from modelyard.datasets.sources.lines import OVERLONG
 from modelyard.datasets.sources.scanning import line_places, suspicious
 from modelyard.datasets.sources.strict_json import parse_object
 from modelyard.datasets.texts import Ints
 
 _fast = msgspec.json.Decoder()
-_Line = tuple[int, bytes, bool]
 
 
 def parse_block(block: Block) -> Records:
@@ -42,48 +41,46 @@ def _parse_json(block: Block, records: Records) -> None:
 
 
 def _parse_objects(block: Block, data: bytes, begins: Ints, ends: Ints, numbers: list[int], records: Records) -> None:
-    """One object each. Suspicious ones go one by one through the strict parser, all others through a fast one."""
+    """One object each. What is suspicious, or nothing to the fast parser, goes through the strict one."""
     raws = [data[begin:end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)]
-    suspect = suspicious(data, begins, ends)
-    if not is_utf8(data):
-        suspect |= np.array([not is_utf8(raw) for raw in raws], np.bool_)
-    if not suspect.any() and not block.overlong:
+    values = _decoded(raws)
+    odd = suspicious(data, begins, ends) | np.fromiter((type(value) is not dict for value in values), bool, len(raws))
+    for place in np.flatnonzero(odd).tolist():
+        values[place] = _strictly(raws[place], numbers[place], dict(block.overlong), records)
+    records.fields, records.lines, records.raws = values, numbers, raws
+    if None in values:
+        kept = [place for place, value in enumerate(values) if value is not None]
+        records.fields = [values[place] for place in kept]
+        records.lines = [numbers[place] for place in kept]
+        records.raws = [raws[place] for place in kept]
+
+
+def _decoded(raws: list[bytes]) -> list[Any]:
+    """The JSON value of each line, None for those that have none."""
+    # Not `decode_lines`: that takes two objects on one line for two lines. An iterator goes on behind a failure.
+    values: list[Any] = []
+    waiting = map(_fast.decode, raws)
+    while True:
         try:
-            # Not `decode_lines`: that takes two objects on one line for two lines.
-            fields = list(map(_fast.decode, raws))
-            if set(map(type, fields)) <= {dict}:
-                records.fields, records.lines, records.raws = fields, numbers, raws
-                return
-        except msgspec.DecodeError:
-            pass
-    _one_by_one(zip(numbers, raws, suspect.tolist(), strict=True), dict(block.overlong), records)
-
-
-def _one_by_one(lines: Iterable[_Line], overlong: dict[int, bytes], records: Records) -> None:
-    for number, raw, is_suspect in lines:
-        if number in overlong:
-            _reject(records, number, overlong[number].decode("utf-8", "replace"), OVERLONG)
-            continue
-        if not raw.strip():
-            continue
-        fields, fault, text = _parse_line(raw, is_suspect)
-        if fields is None:
-            _reject(records, number, text, fault)
+            values.extend(waiting)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            values.append(None)
         else:
-            _keep(records, number, raw, fields)
+            return values
 
 
-def _parse_line(raw: bytes, is_suspect: bool) -> tuple[dict[str, Any] | None, str, str]:
-    """The object of a line, or what is wrong with it and the line as text."""
-    if not is_suspect:
-        try:
-            value = _fast.decode(raw)
-            if isinstance(value, dict):
-                return value, "", ""
-        except msgspec.DecodeError:
-            pass
+def _strictly(raw: bytes, number: int, overlong: dict[int, bytes], records: Records) -> dict[str, Any] | None:
+    """The object of a line by the strict parser. None for a blank line, and for one that is rejected."""
+    if number in overlong:
+        _reject(records, number, overlong[number].decode("utf-8", "replace"), OVERLONG)
+        return None
+    if not raw.strip():
+        return None
     text, fault = decode(raw)
-    return (None, fault, text) if fault else (*parse_object(text), text)
+    fields, fault = (None, fault) if fault else parse_object(text)
+    if fields is None:
+        _reject(records, number, text, fault)
+    return fields
 
 
 def _parse_text(block: Block, records: Records) -> None:
