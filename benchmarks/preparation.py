@@ -98,7 +98,8 @@ def _prepare(path: Path, out: Path) -> None:
     from modelyard.datasets.preparation import prepare
 
     config = DatasetConfig(path=path.name, near_duplicates={"on": "conversation", "threshold": 0.8})
-    prepared = prepare("bench", config, root=path.parent, out=out, workers=ProcessWorkers(WORKERS))
+    workers = ProcessWorkers(WORKERS, preload=["modelyard.datasets.pipeline.preloading"])
+    prepared = prepare("bench", config, root=path.parent, out=out, workers=workers)
     dropped = {count["step"]: count["dropped"] for count in prepared.steps}
     print(json.dumps({"rows": sum(prepared.rows.values()), "dropped": dropped}))
 

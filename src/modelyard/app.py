@@ -123,7 +123,7 @@ class App(AbstractContextManager["App"]):
             return RayWorkers(compute.ray)
         from modelyard.adapters.compute.pool import ProcessWorkers
 
-        return ProcessWorkers(compute.workers)
+        return ProcessWorkers(compute.workers, preload=["modelyard.datasets.pipeline.preloading"])
 
     @property
     def training_terms(self) -> "TrainingTerms":

@@ -15,3 +15,9 @@ def kernel(function: _Function) -> _Function:
     """Compile a function on its first call."""
     compiled: _Function = numba.njit(cache=True, nogil=True)(function)
     return compiled
+
+
+def inlined(function: _Function) -> _Function:
+    """Compile a function into each kernel that calls it: for small ones that are called for every byte or word."""
+    compiled: _Function = numba.njit(cache=True, nogil=True, forceinline=True)(function)
+    return compiled

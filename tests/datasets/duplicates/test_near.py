@@ -56,6 +56,12 @@ def test_shingles_are_the_words_and_their_pairs() -> None:
     assert sets[4] == sets[5] == sets[7]
 
 
+def test_signs_and_punctuation_of_any_script_part_words() -> None:
+    sets = sets_of(["\u00aba\u00bb b", "a b", "\u00ab", "\u3000a\u3002b", "caf\u00e9", "\u20ac", "a\u2019", "\u1ea1"])
+    assert sets[0] == sets[1] == sets[3]
+    assert [len(one) for one in sets] == [3, 3, 0, 3, 1, 1, 1, 1]
+
+
 @given(st.lists(st.sampled_from(["a", "b", "c", "d"]), max_size=8), st.integers(1, 4))
 def test_runs_are_as_long_as_asked(words: list[str], longest: int) -> None:
     runs = {tuple(words[a : a + n]) for n in range(1, longest + 1) for a in range(len(words) - n + 1)}

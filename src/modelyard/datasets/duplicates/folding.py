@@ -7,12 +7,10 @@ import numpy as np
 import numpy.typing as npt
 
 from modelyard.datasets.index import Flags, Hashes
-from modelyard.datasets.kernels import kernel
+from modelyard.datasets.kernels import inlined, kernel
 from modelyard.datasets.splits import split_key
 from modelyard.datasets.texts import Bytes, Ints, Texts
 
-_WHITE = (32, *range(9, 14), *range(28, 32))
-_FOLDED = np.array([32 if b in _WHITE else b + 32 if 65 <= b <= 90 else b for b in range(256)], np.uint8)
 _C1 = np.uint64(0x87C37B91114253D5)
 _C2 = np.uint64(0x4CF5AD432745937F)
 
@@ -30,7 +28,7 @@ def hash128(texts: Texts) -> Hashes:
     return hashes
 
 
-@kernel
+@inlined
 def mix(value: np.uint64) -> np.uint64:
     """Spread every bit over the word: MurmurHash3's finaliser."""
     value ^= value >> np.uint64(33)
@@ -43,30 +41,64 @@ def mix(value: np.uint64) -> np.uint64:
 @kernel
 def _fold_ascii(data: Bytes, offsets: Ints) -> tuple[Bytes, Ints, Flags]:
     """Lower case, white space as one blank; texts with other bytes than ASCII come out wrong and are marked."""
-    out = np.empty(len(data) + 1, np.uint8)
+    out = _lowered(data)
     ends = np.zeros(len(offsets), np.int64)
     is_ascii = np.ones(len(offsets) - 1, np.bool_)
     end = 0
     for text in range(len(offsets) - 1):
-        begin = end
+        begin, size = offsets[text], offsets[text + 1] - offsets[text]
+        low = out[begin : begin + size]
         seen = np.uint8(0)
-        last = np.uint8(32)
-        # No branches: a blank behind a blank is written over by what follows.
-        for place in range(offsets[text], offsets[text + 1]):
-            byte = data[place]
-            seen |= byte
-            folded = _FOLDED[byte]
-            out[end] = folded
-            end += (folded != 32) | (last != 32)
-            last = folded
-        if end > begin and out[end - 1] == 32:
-            end -= 1
-        ends[text + 1] = end
+        for place in range(size):
+            seen |= low[place]
         is_ascii[text] = seen < 128
+        # What is written never overtakes what is read.
+        if _is_tight(low):
+            if end < begin:
+                out[end : end + size] = low
+            end += size
+        else:
+            end += _tighten(low, out[end : end + size])
+        ends[text + 1] = end
     return out[:end], ends, is_ascii
 
 
 @kernel
+def _lowered(data: Bytes) -> Bytes:
+    """Each byte folded by arithmetic alone, which compiles to many bytes at a time."""
+    out = np.empty(len(data), np.uint8)
+    for place in range(len(data)):
+        byte = data[place]
+        is_white = ((byte >= 9) & (byte <= 13)) | ((byte >= 28) & (byte <= 31))
+        is_upper = (byte >= 65) & (byte <= 90)
+        out[place] = np.uint8(32) if is_white else byte | np.uint8(32) if is_upper else byte
+    return out
+
+
+@kernel
+def _is_tight(low: Bytes) -> bool:
+    """Whether blanks stand alone, and not at an end."""
+    doubled = np.uint8(0)
+    for place in range(1, len(low)):
+        doubled |= np.uint8((low[place] == 32) & (low[place - 1] == 32))
+    return doubled == 0 and (len(low) == 0 or (low[0] != 32 and low[len(low) - 1] != 32))
+
+
+@kernel
+def _tighten(low: Bytes, out: Bytes) -> int:
+    """Write the text with single blanks; returns its length."""
+    end = 0
+    last = np.uint8(32)
+    # No branches: a blank behind a blank is written over by what follows.
+    for place in range(len(low)):
+        byte = low[place]
+        out[end] = byte
+        end += (byte != 32) | (last != 32)
+        last = byte
+    return end - 1 if end and last == 32 else end
+
+
+@inlined
 def _word(data: Bytes, begin: int, size: int) -> np.uint64:
     """Some bytes as a number, the lowest first."""
     value = np.uint64(0)
@@ -75,7 +107,7 @@ def _word(data: Bytes, begin: int, size: int) -> np.uint64:
     return value
 
 
-@kernel
+@inlined
 def _rotated(value: np.uint64, by: int) -> np.uint64:
     return (value << np.uint64(by)) | (value >> np.uint64(64 - by))
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from modelyard.datasets.duplicates.config import NearDuplicatesConfig
 from modelyard.datasets.duplicates.folding import mix
-from modelyard.datasets.duplicates.shingles import next_word
+from modelyard.datasets.duplicates.shingles import next_word, push
 from modelyard.datasets.index import Hashes
 from modelyard.datasets.kernels import kernel
 from modelyard.datasets.texts import Bytes, Ints, Texts
@@ -54,7 +54,7 @@ def _band_keys(data: Bytes, offsets: Ints, words: int, bands: int, rows: int) ->
     num_bins = bands * rows
     keys = np.zeros((len(offsets) - 1, bands), np.uint64)
     bins = np.empty(num_bins, np.uint64)
-    ring = np.zeros(words, np.uint64)
+    last = np.zeros(words, np.uint64)
     for text in range(len(offsets) - 1):
         bins[:] = _EMPTY
         place = offsets[text]
@@ -63,11 +63,11 @@ def _band_keys(data: Bytes, offsets: Ints, words: int, bands: int, rows: int) ->
             hashed, begin, place = next_word(data, place, offsets[text + 1])
             if begin == place:
                 break
-            ring[count % words] = hashed
-            count += 1
+            count = min(count + 1, words)
+            push(last, hashed)
             run = np.uint64(0)
-            for back in range(min(count, words)):
-                run = mix(run * _JOIN + ring[(count - 1 - back) % words])
+            for back in range(count):
+                run = mix(run * _JOIN + last[back])
                 # The upper half picks the bin, the lower half and the rest are compared.
                 number = np.int64(((run >> np.uint64(32)) * np.uint64(num_bins)) >> np.uint64(32))
                 value = run << np.uint64(32) | run >> np.uint64(32)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from modelyard.datasets.duplicates.folding import mix
 from modelyard.datasets.index import Hashes
-from modelyard.datasets.kernels import kernel
+from modelyard.datasets.kernels import inlined, kernel
 from modelyard.datasets.texts import Bytes, Ints, Texts
 
 _FNV_START = np.uint64(0xCBF29CE484222325)
@@ -39,41 +39,63 @@ def jaccards(shingles: Shingles, left: Ints, right: Ints) -> npt.NDArray[np.floa
     return found
 
 
-@kernel
+# What a character is to a word, by its first byte: apart from it, part of it, a word alone, no matter inside a word, or
+# to be told by the bytes that follow.
+_APART, _PART, _ALONE, _INSIDE, _LOOK = range(5)
+_KINDS = np.array([byte >= 128 or chr(byte).isalnum() for byte in range(256)]).astype(np.int64)
+# An apostrophe within a word is no part of it: don't is dont.
+_KINDS[39] = _INSIDE
+_KINDS[[0xC2, *range(0xE2, 0xEA)]] = _LOOK
+
+
+@inlined
 def next_word(data: Bytes, place: int, end: int) -> tuple[np.uint64, int, int]:
     """The next word from a place on: its hash, begin and end, which are equal where there is none."""
     hashed = _FNV_START
     begin = -1
     while place < end:
-        byte = data[place]
-        size = 1
-        is_word = 97 <= byte <= 122 or 48 <= byte <= 57 or 65 <= byte <= 90 or byte >= 128
-        is_alone = False
-        if byte >= 0xE2 and byte <= 0xE9 and place + 2 < end:
-            # General punctuation, and that of Chinese and Japanese.
-            if (byte == 0xE2 and data[place + 1] <= 0x81) or (byte == 0xE3 and data[place + 1] == 0x80):
-                is_word = False
-                size = 3
-            elif byte >= 0xE3:
-                is_alone = True
-                size = 3
-        # An apostrophe within a word is no part of it: don't is dont.
-        if begin >= 0 and (byte == 39 or (byte == 0xE2 and size == 3 and data[place + 2] == 0x99)):
-            place += size
-            continue
-        if begin >= 0 and (is_alone or not is_word):
-            return mix(hashed), begin, place
-        if is_word:
+        kind, size = _KINDS[data[place]], 1
+        if kind == _LOOK:
+            kind, size = _looked_at(data, place)
+        if kind == _PART or (kind == _ALONE and begin < 0):
             if begin < 0:
                 begin = place
             for part in range(size):
                 hashed = (hashed ^ np.uint64(data[place + part])) * _FNV_STEP
-            if is_alone:
-                return mix(hashed), begin, place + size
-        place += size
+            place += size
+            if kind == _ALONE:
+                return mix(hashed), begin, place
+        elif begin < 0 or kind == _INSIDE:
+            place += size
+        else:
+            return mix(hashed), begin, place
     if begin >= 0:
         return mix(hashed), begin, end
     return hashed, end, end
+
+
+@kernel
+def _looked_at(data: Bytes, place: int) -> tuple[int, int]:
+    """What a character of several bytes is to a word, and how many bytes it has."""
+    first, second = data[place], data[place + 1]
+    if first == 0xC2:
+        # Signs and punctuation of Latin-1.
+        return _APART, 2
+    if first == 0xE2:
+        if second > 0x81:
+            return _PART, 3
+        # General punctuation, with the typographer's apostrophe.
+        return (_INSIDE if second == 0x80 and data[place + 2] == 0x99 else _APART), 3
+    # Chinese, Japanese and Korean, and their punctuation.
+    return (_APART if first == 0xE3 and second == 0x80 else _ALONE), 3
+
+
+@inlined
+def push(last: Hashes, hashed: np.uint64) -> None:
+    """Put the hash of a word before those of the words that came last. A few moves cost less than one division."""
+    for place in range(len(last) - 1, 0, -1):
+        last[place] = last[place - 1]
+    last[0] = hashed
 
 
 @kernel
@@ -81,7 +103,7 @@ def _shingles(data: Bytes, offsets: Ints, words: int) -> tuple[Hashes, Ints]:
     """Hashes of all runs, in the order of their last words. One byte begins at most one word."""
     out = np.empty(len(data) * words // 2 + words * len(offsets), np.uint64)
     ends = np.zeros(len(offsets), np.int64)
-    ring = np.zeros(words, np.uint64)
+    last = np.zeros(words, np.uint64)
     end = 0
     for text in range(len(offsets) - 1):
         place = offsets[text]
@@ -90,11 +112,11 @@ def _shingles(data: Bytes, offsets: Ints, words: int) -> tuple[Hashes, Ints]:
             hashed, begin, place = next_word(data, place, offsets[text + 1])
             if begin == place:
                 break
-            ring[count % words] = hashed
-            count += 1
+            count = min(count + 1, words)
+            push(last, hashed)
             run = np.uint64(0)
-            for back in range(min(count, words)):
-                run = mix(run * _JOIN + ring[(count - 1 - back) % words])
+            for back in range(count):
+                run = mix(run * _JOIN + last[back])
                 out[end] = run
                 end += 1
         ends[text + 1] = end

@@ -32,9 +32,10 @@ class SourceFile(msgspec.Struct, frozen=True, kw_only=True):
 class Block(msgspec.Struct, frozen=True, kw_only=True):
     """Raw rows of one source, enough for a worker. Where blocks end depends on the source alone.
 
-    `payload` is what `parse_block` of the format reads: whole lines in UTF-8 (JSONL, text), `Elements` (JSON),
-    `CsvRecords` (CSV, TSV) or an Arrow batch (Parquet). `overlong` has the number and the beginning of lines that were
-    too long to keep; in the payload they are blank.
+    `payload` is what `parse_block` of the format reads: whole lines in UTF-8 (JSONL, text), as bytes or as a
+    `PickleBuffer` of them, which need not be copied on the way to a worker; `Elements` (JSON); `CsvRecords` (CSV, TSV);
+    an Arrow batch (Parquet). `overlong` has the number and the beginning of lines that were too long to keep; in the
+    payload they are blank.
     """
 
     source: SourceFile

@@ -27,9 +27,10 @@ def parse_block(block: Block) -> Records:
 
 
 def _parse_jsonl(block: Block, records: Records) -> None:
-    begins, ends = line_places(block.payload)
+    data = bytes(block.payload)
+    begins, ends = line_places(data)
     lines = range(block.first_line, block.first_line + len(begins))
-    _parse_objects(block, block.payload, begins, ends, list(lines), records)
+    _parse_objects(block, data, begins, ends, list(lines), records)
 
 
 def _parse_json(block: Block, records: Records) -> None:
@@ -86,7 +87,7 @@ def _strictly(raw: bytes, number: int, overlong: dict[int, bytes], records: Reco
 def _parse_text(block: Block, records: Records) -> None:
     """A document a line."""
     overlong = dict(block.overlong)
-    for number, raw in enumerate(block.payload.split(b"\n"), start=block.first_line):
+    for number, raw in enumerate(bytes(block.payload).split(b"\n"), start=block.first_line):
         text, fault = decode(overlong.get(number, raw))
         fault = OVERLONG if number in overlong else fault
         if fault:

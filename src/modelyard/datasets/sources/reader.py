@@ -1,6 +1,7 @@
 """A source as blocks of rows, read once from begin to end."""
 
 from collections.abc import Iterable, Iterator
+from pickle import PickleBuffer
 
 from modelyard.core.errors import DataInvalid
 from modelyard.datasets.sources.block import Block, SourceFile
@@ -71,7 +72,7 @@ class SourceReader:
                 yield Block(
                     source=self._source,
                     first_line=block.first_line,
-                    payload=block.data,
+                    payload=PickleBuffer(block.data),
                     overlong=tuple(block.overlong),
                 )
 
