@@ -21,8 +21,10 @@ _EXTRAS = {
     "dbos": "workflows",
     "mlflow": "tracking",
     "openai": "client",
+    "presidio_analyzer": "presidio",
     "psycopg": "postgres",
     "ray": "ray",
+    "spacy": "presidio",
 }
 
 # Plain help: the rich one would take half of the start-up time.

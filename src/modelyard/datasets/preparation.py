@@ -30,6 +30,7 @@ except ModuleNotFoundError as error:
 from modelyard.datasets.config import DatasetConfig
 from modelyard.datasets.files import read_split
 from modelyard.datasets.overlap.reference import Reference
+from modelyard.datasets.personal.presidio import Presidio
 from modelyard.datasets.pipeline.blocks import row_steps
 from modelyard.datasets.pipeline.first_pass import BlockFeed, FirstPass, Progress
 from modelyard.datasets.pipeline.plan import Plan
@@ -148,6 +149,8 @@ class _Preparation:
         self._sources = find_sources(config, root)
         self._config = config.model_copy(update={"path": tuple(source.name for source in self._sources)})
         self._counter = TokenCounter.load(config.tokens.tokenizer, root) if config.tokens else None
+        personal = config.personal_data.presidio
+        self._presidio = Presidio.load(personal, root) if personal else None
         self._feed = BlockFeed(self._sources, progress)
         self._first = FirstPass(folder, self._config, steps(config))
         self._folder = folder
@@ -206,6 +209,7 @@ class _Preparation:
             shape=shape,
             folder=self._folder,
             counter=self._counter,
+            presidio=self._presidio,
             suites=self._inputs.suites.reference if self._inputs.suites else None,
             known=self._inputs.known.reference if self._inputs.known else None,
         )
@@ -276,6 +280,7 @@ class _Preparation:
                 "suites": self._inputs.suites and self._inputs.suites.digest,
                 "known": self._inputs.known and self._inputs.known.digest,
                 "tokenizer": self._counter and self._counter.digest,
+                "presidio": self._presidio and self._presidio.digest,
             }
         )
 

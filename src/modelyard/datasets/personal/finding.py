@@ -18,7 +18,7 @@ from modelyard.datasets.personal.ibans import ibans
 from modelyard.datasets.personal.national_ids import national_ids
 from modelyard.datasets.personal.phones import phones
 from modelyard.datasets.personal.secrets import secrets
-from modelyard.datasets.personal.spans import Span
+from modelyard.datasets.personal.spans import Span, beside
 from modelyard.datasets.texts import Texts
 
 LABELS = {
@@ -29,6 +29,8 @@ LABELS = {
     "national_id": "a national id",
     "ip": "an IP address",
     "phone": "a phone number",
+    "person": "a person's name",
+    "location": "a place",
 }
 
 Finder = Callable[[str], Iterator[Span]]
@@ -77,7 +79,5 @@ def _matching(array: pa.Array, pattern: str) -> npt.NDArray[np.bool_]:
 def _settled(text: str, finders: list[Finder]) -> list[Span]:
     taken: list[Span] = []
     for finder in finders:
-        for start, end, kind in finder(text):
-            if all(end <= s or e <= start for s, e, _ in taken):
-                taken.append((start, end, kind))
-    return sorted(taken)
+        taken = beside(taken, finder(text))
+    return taken

@@ -3,7 +3,8 @@
 import re
 
 from modelyard.datasets.personal.finding import find_personal_data
-from modelyard.datasets.personal.spans import Span, mask
+from modelyard.datasets.personal.presidio import Presidio
+from modelyard.datasets.personal.spans import Span, beside, mask
 
 __all__ = ["mask", "mask_raw"]
 
@@ -11,17 +12,22 @@ _ESCAPE = re.compile(r"\\(?:u[0-9A-Fa-f]{4}|.)", re.DOTALL)
 _BLANKS = {"n": "\n", "r": "\r", "t": "\t", "b": " ", "f": " "}
 
 
-def mask_raw(raw: str) -> str:
+def mask_raw(raw: str, presidio: Presidio | None = None) -> str:
     """A raw line with its personal data masked, whatever the dataset does with its own.
 
     In a raw JSON line `\\n` stands for a line feed and `\\u0040` for an @; seen as letters they would hide what they
     stand beside.
     """
     if "\\" not in raw:
-        return mask(raw, find_personal_data(raw))
+        return mask(raw, _found(raw, presidio))
     view, places = _unescaped(raw)
-    spans: list[Span] = [(places[start], places[end], kind) for start, end, kind in find_personal_data(view)]
+    spans: list[Span] = [(places[start], places[end], kind) for start, end, kind in _found(view, presidio)]
     return mask(raw, spans)
+
+
+def _found(text: str, presidio: Presidio | None) -> list[Span]:
+    found = find_personal_data(text)
+    return beside(found, presidio.find([text])[0]) if presidio else found
 
 
 def _unescaped(raw: str) -> tuple[str, list[int]]:

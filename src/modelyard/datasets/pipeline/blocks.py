@@ -67,7 +67,7 @@ def work_block(task: BlockTask) -> BlockResult:
     """Take a block through the row steps and leave its rows, and those rejected, in the folder."""
     plan = load_plan(task.plan)
     with rejected_file(plan.folder, task.number).open("wb") as rejected:
-        walk = _Walk(parse_block(task.block), rejected)
+        walk = _Walk(plan, parse_block(task.block), rejected)
         rows = walk.settle("mapping", shape_rows(walk.records, plan.shape, plan.config))
         for name in row_steps(plan.config):
             rows = walk.settle(name, _STEPS[name](rows, plan, walk.statistics))
@@ -102,7 +102,8 @@ def row_steps(config: DatasetConfig) -> tuple[str, ...]:
 class _Walk:
     """The counts of a block and its rejected rows, with the place in the source of every row that is left."""
 
-    def __init__(self, records: Records, rejected: BinaryIO) -> None:
+    def __init__(self, plan: Plan, records: Records, rejected: BinaryIO) -> None:
+        self._plan = plan
         self.records = records
         self.counts: list[StepCount] = []
         self.statistics = Statistics()
@@ -134,6 +135,7 @@ class _Walk:
         changed: int = 0,
         findings: Mapping[str, int] | None = None,
     ) -> None:
+        rejections = [self._plan.covered(one) for one in rejections]
         count = StepCount(step=step)
         count.add(rows_out=rows_out, rejected=rejections, changed=changed, findings=findings or {})
         self.counts.append(count)
@@ -176,7 +178,7 @@ _STEPS: dict[str, RowStep] = {
     "tokens": _count_tokens,
     "quality": lambda rows, plan, _: judge_quality(rows, plan.config.quality),
     "splitting": _split,
-    "personal_data": lambda rows, plan, _: handle_personal_data(rows, plan.config.personal_data),
+    "personal_data": lambda rows, plan, _: handle_personal_data(rows, plan.config.personal_data, plan.presidio),
     "decontamination": _decontaminate,
     "exclusion": _exclude,
 }

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from modelyard.datasets.ledger import quarantine_line
 from modelyard.datasets.outcome import Rejection
-from modelyard.datasets.pipeline.plan import load_plan
+from modelyard.datasets.pipeline.plan import Plan, load_plan
 from modelyard.datasets.pipeline.spool import block_file, gone_file, open_table
 from modelyard.datasets.report.statistics import Statistics
 from modelyard.datasets.rows import REJECTED, ROLES, Rows
@@ -58,7 +58,7 @@ def write_part(task: PartTask) -> Statistics:
             statistics.add_rows(split, rows_of(kept), kept["digest"], answers_are_labels=plan.has_labels)
     with gone_file(plan.folder, task.number).open("wb") as file:
         for table, gone in zip(tables, task.gone, strict=True):
-            lost = zip(gone, rejections(table, gone), strict=True)
+            lost = zip(gone, rejections(plan, table, gone), strict=True)
             file.writelines(quarantine_line(one.step, row, is_masked=plan.is_masked) for one, row in lost)
     return statistics
 
@@ -75,12 +75,13 @@ def _write_parquet(path: Path, table: pa.Table) -> None:
     )
 
 
-def rejections(table: pa.Table, gone: list[Gone]) -> Iterator[Rejection]:
+def rejections(plan: Plan, table: pa.Table, gone: list[Gone]) -> Iterator[Rejection]:
     """The rows of a block that go, with their texts as they were prepared."""
-    found = table.take(pa.array([one.row for one in gone], pa.int64()))
-    places = zip(found["source"].to_pylist(), found["line"].to_pylist(), strict=True)
-    for one, (source, line), text in zip(gone, places, _texts(rows_of(found)), strict=True):
-        yield Rejection(source=source, line=line, reason=one.reason, raw=text)
+    rows = table.take(pa.array([one.row for one in gone], pa.int64()))
+    places = zip(rows["source"].to_pylist(), rows["line"].to_pylist(), strict=True)
+    for one, (source, line), text in zip(gone, places, _texts(rows_of(rows)), strict=True):
+        found = Rejection(source=source, line=line, reason=one.reason, raw=text)
+        yield found if plan.is_masked else plan.covered(found)
 
 
 def _texts(rows: Rows) -> Iterator[str]:

@@ -5,9 +5,14 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
+import msgspec
+
 from modelyard.core.ids import new_id
 from modelyard.datasets.config import DatasetConfig
+from modelyard.datasets.outcome import Rejection
 from modelyard.datasets.overlap.reference import Reference
+from modelyard.datasets.personal.masking import mask_raw
+from modelyard.datasets.personal.presidio import Presidio
 from modelyard.datasets.shapes.shape import Shape
 from modelyard.datasets.tokens import TokenCounter
 
@@ -22,6 +27,7 @@ class Plan:
     counter: TokenCounter | None = None
     suites: Reference | None = None
     known: Reference | None = None
+    presidio: Presidio | None = None
     id: str = field(default_factory=new_id)
 
     @property
@@ -33,6 +39,13 @@ class Plan:
     def is_masked(self) -> bool:
         """Whether the texts of rows hold no personal data any more. A quarantine holds none in any case."""
         return self.config.personal_data.mode == "mask"
+
+    def covered(self, rejection: Rejection) -> Rejection:
+        """A rejected row without what Presidio finds in it; what patterns find, the quarantine masks itself."""
+        if self.presidio is None:
+            return rejection
+        reason, raw = (mask_raw(text, self.presidio) for text in (rejection.reason, rejection.raw))
+        return msgspec.structs.replace(rejection, reason=reason, raw=raw)
 
     @property
     def path(self) -> Path:

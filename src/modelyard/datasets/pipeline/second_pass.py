@@ -97,5 +97,5 @@ class SecondPass:
             row = place - int(self._first.places.starts[block])
             gone = Gone(row=row, step=step, reason=drops.reason(number, self._first.where))
             table = open_table(block_file(self._plan.folder, block))
-            examples += [example(one) for one in rejections(table, [gone])]
+            examples += [example(one) for one in rejections(self._plan, table, [gone])]
         return examples
