@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from modelyard.datasets.kernels import kernel
-from modelyard.datasets.sources.lines import KEPT_BYTES, MAX_LINE_BYTES
+from modelyard.datasets.sources.lines import BLOCK_ROWS, KEPT_BYTES, MAX_LINE_BYTES
 from modelyard.datasets.sources.opening import Truncated
 from modelyard.datasets.texts import Bytes, Ints
 
@@ -96,7 +96,7 @@ class ElementBlocks:
         self._open, self._open_size, self._open_feeds = [], 0, 0
         self._add(piece[first:last], stops[1:] - first)
         self._grow(piece[last:])
-        if self._size >= self._block_bytes:
+        if self._size >= self._block_bytes or sum(map(len, self._stops)) >= BLOCK_ROWS:
             yield from self._block()
 
     def _grow(self, piece: bytes) -> None:

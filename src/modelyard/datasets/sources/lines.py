@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 MAX_LINE_BYTES = 16_000_000
 KEPT_BYTES = 10_000
+# A row costs a kilobyte in a worker, however short its line is.
+BLOCK_ROWS = 100_000
 OVERLONG = f"overlong line: more than {MAX_LINE_BYTES:,} bytes"
 
 
@@ -42,7 +44,7 @@ class LineBlocks:
     def __iter__(self) -> Iterator[LineBlock]:
         for piece in self._pieces:
             self._take(piece)
-            if self._size >= self._block_bytes:
+            if self._size >= self._block_bytes or self._num_lines >= BLOCK_ROWS:
                 yield self._block()
         if self._open_size:
             self._close_line()
