@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import openai
 import pytest
 
 from modelyard.core.clock import now_ms
 from modelyard.core.digests import digest_text
-from modelyard.ports.routes import Service
+from modelyard.ports.interaction import Feedback, JournalEntry
+from modelyard.ports.routes import BodyPolicy, Service
 from tests.gateway.harness import AUTH, CHAT, KEY, Yard, key_of, serving, variant
 from tests.gateway.upstream import Engine
 
@@ -154,6 +156,31 @@ def test_feedback_is_journalled_with_hashes_alone(yard: Yard) -> None:
     assert (scored.interaction_id, scored.score, scored.metric, scored.tenant) == ("a1", 1.0, "quality", "acme")
     assert (labelled.score, labelled.metric, labelled.comment) == (-1.0, "exact", "c")
     assert labelled.expected_hash == digest_text("I am champ")
+
+
+@pytest.mark.parametrize(
+    ("policies", "kept"),
+    [(("full",), True), (("full", "full"), True), (("full", "hash"), False), (("none",), False), ((), False)],
+)
+def test_a_right_answer_is_kept_where_every_service_records_texts(
+    tmp_path: Path, policies: tuple[BodyPolicy, ...], kept: bool
+) -> None:
+    champion = variant("champ", "http://localhost:1")
+    services = [Service(name=f"s{n}", champion=champion, body_policy=policy) for n, policy in enumerate(policies)]
+    with Yard(tmp_path).open() as yard:
+        yard.publish(*services)
+        assert yard.post("/v1/feedback", json={"id": "a1", "expected": " Ask ada. "}).status_code == 202
+        (given,) = yard.feedback()
+        assert given.expected == (" Ask ada. " if kept else "")
+        assert given.expected_hash == digest_text("Ask ada.")
+        assert ("ada" in "".join(path.read_text() for path in yard.journal.glob("*.jsonl"))) == kept
+
+
+def test_a_line_from_before_right_answers_were_kept_is_read() -> None:
+    line = b'{"kind":"feedback","id":"f","interaction_id":"a","at_ms":1,"tenant":"t","expected_hash":"sha256:x"}'
+    assert msgspec.json.decode(line, type=JournalEntry) == Feedback(
+        id="f", interaction_id="a", at_ms=1, tenant="t", expected_hash="sha256:x", expected=""
+    )
 
 
 @pytest.mark.parametrize(

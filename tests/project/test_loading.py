@@ -41,6 +41,31 @@ def test_a_good_file_is_taken_as_it_is() -> None:
     assert project.gateway.host == "127.0.0.1"
 
 
+COLLECTED = GOOD.replace(
+    "recipes:", "  traffic: {collect: {service: support, since: 2026-11-01, tenants: [acme]}}\nrecipes:", 1
+)
+
+
+def test_a_dataset_from_production_is_taken_with_a_date_as_yaml_has_it() -> None:
+    collect = parse_project(COLLECTED).datasets["traffic"].collect
+    assert collect is not None
+    assert (collect.since, collect.until) == ("2026-11-01", None)
+    moment = COLLECTED.replace("2026-11-01", "2026-11-01T10:00:00+02:00")
+    moved = parse_project(moment).datasets["traffic"].collect
+    assert moved is not None
+    assert moved.since == "2026-11-01T10:00:00+02:00"
+
+
+def test_mistakes_in_a_dataset_from_production_are_told_where_they_stand() -> None:
+    assert problem_of(COLLECTED.replace("{service: support,", "{service: suport,")) == (
+        "modelyard.yaml:4:23: 'datasets.traffic.collect.service' names 'suport', which is not there;"
+        " did you mean 'support'?"
+    )
+    assert "'datasets.traffic.collect.tenants' is missing" in problem_of(COLLECTED.replace(", tenants: [acme]", ""))
+    assert "unknown key 'tenant'; did you mean 'tenants'?" in problem_of(COLLECTED.replace("tenants", "tenant"))
+    assert "needs a `path`, or `collect`" in problem_of(GOOD.replace("path: raw.jsonl, ", ""))
+
+
 def test_the_shipped_demonstration_is_a_good_file() -> None:
     import modelyard.demo as demo
 

@@ -9,11 +9,12 @@ import pytest
 from modelyard.adapters.records.store import SqlRecords
 from modelyard.core.digests import digest_json, digest_text
 from modelyard.core.errors import NotFound
+from modelyard.ports.dataset import Source, Window
 from modelyard.ports.interaction import Interaction
 from modelyard.ports.records import JournalMark
 from modelyard.ports.release import Release
 from modelyard.registry.lineage import Link, trace
-from tests.adapters.records.values import a_dataset, a_release, a_run, a_verdict, an_approval, an_interaction
+from tests.adapters.records.values import NOW_MS, a_dataset, a_release, a_run, a_verdict, an_approval, an_interaction
 
 RECIPE = {"rank": 32, "lr": 0.002, "targets": ["q_proj", "v_proj"]}
 
@@ -62,6 +63,19 @@ def test_the_whole_way_back(records: SqlRecords) -> None:
     assert links["release"].facts["stage"] == "draft"
     assert links["verdict"].facts["override by grace"] == "we want to see"
     assert msgspec.json.decode(msgspec.json.encode(found), type=type(found)) == found
+
+
+def test_a_dataset_from_production_leads_back_to_its_window(records: SqlRecords) -> None:
+    window = Window(service="support", since_ms=NOW_MS, until_ms=NOW_MS + 1000, num_interactions=812)
+    source = Source(path="production:support", digest=digest_text("traffic"), num_bytes=9, window=window)
+    records.datasets.add(a_dataset(sources=(source,)))
+    release = a_release(run_id=add_run(records).id)
+    records.releases.add(release)
+    found = trace(records, ask(records, release).id)
+    assert found.missing == ()
+    link = kinds(found.links[0])["window"]
+    assert link.digest == source.digest
+    assert link.title == "production:support, 812 from 2025-06-15T15:06:40.000Z to 2025-06-15T15:06:41.000Z"
 
 
 def test_an_unknown_answer_is_not_found(records: SqlRecords) -> None:

@@ -1,4 +1,4 @@
-"""`modelyard data`: raw files into Datasets."""
+"""`modelyard data`: raw files and production traffic into Datasets."""
 
 from itertools import islice
 from pathlib import Path
@@ -36,6 +36,7 @@ def prepare(
     from modelyard.app import open_app
     from modelyard.cli.progress import showing
     from modelyard.cli.tables import dataset_text
+    from modelyard.datasets.collection.reasons import COLLECTING
     from modelyard.workflows.datasets import prepare_dataset
 
     with open_app(project) as app:
@@ -46,10 +47,32 @@ def prepare(
     def text() -> None:
         dataset_text(dataset, verbose=verbose)
         say(f"Next: modelyard data report {dataset.ref} --html report.html")
-        if any(step["dropped"] for step in dataset.steps):
+        if any(step["dropped"] for step in dataset.steps if step["step"] != COLLECTING):
             say(f"Dropped rows, each with its reason: modelyard data rejected {dataset.ref}")
 
     emit(dataset, as_json=as_json, text=text)
+
+
+@data.command()
+def survey(
+    name: Annotated[str, typer.Argument(help="A dataset of the project file with `collect`.")],
+    project: ProjectFile = "",
+    as_json: Json = False,
+) -> None:
+    """What a preparation would collect from production now, what it would pass over and why. Writes nothing."""
+    from modelyard.app import open_app
+    from modelyard.cli.progress import showing
+    from modelyard.cli.tables import survey_text
+    from modelyard.core.errors import InvalidInput
+    from modelyard.workflows.collection import Collection
+
+    with open_app(project) as app:
+        config = app.named("datasets", name)
+        if config.collect is None:
+            raise InvalidInput(f"the dataset '{name}' is made of files", expected="one with `collect`")
+        with showing(f"Looking at the traffic for {name}", quiet=as_json) as progress:
+            found = Collection(app.tools.records, config.collect).survey(progress)
+    emit(found, as_json=as_json, text=lambda: survey_text(found))
 
 
 @data.command("list")
@@ -147,12 +170,13 @@ def rejected(
     """Rows that were dropped, each with its file, line, step and reason; personal data in them is masked."""
     from modelyard.app import open_app
     from modelyard.core.errors import InvalidInput
+    from modelyard.datasets.collection.reasons import COLLECTING
     from modelyard.datasets.report.reading import read_quarantine
     from modelyard.workflows.folders import folder_of
 
     with open_app(project) as app:
         dataset = app.tools.records.datasets.find(ref)
-        dropped = {one["step"]: one["dropped"] for one in dataset.steps}
+        dropped = {one["step"]: one["dropped"] for one in dataset.steps if one["step"] != COLLECTING}
         if step and step not in dropped:
             raise InvalidInput(f"the dataset {dataset.ref} went through no step '{step}'", expected=", ".join(dropped))
         found = list(islice(read_quarantine(folder_of(app.tools, dataset), step), rows))

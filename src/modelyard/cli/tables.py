@@ -16,20 +16,33 @@ from modelyard.ports.verdict import Verdict
 if TYPE_CHECKING:
     from modelyard.datasets.report.terminal import Section
     from modelyard.registry.lineage import Trace
+    from modelyard.workflows.collection import Survey
 
 _MAX_SOURCES = 10
 
 
 def dataset_text(dataset: Dataset, *, verbose: bool = False) -> None:
     """A dataset: rows by split, sources, and what each step dropped; `verbose` adds ten dropped rows of each step."""
-    from modelyard.datasets.report.terminal import example_sections, steps_section
+    from modelyard.datasets.report.terminal import example_sections, passed_over_sections, steps_section
 
     say(f"{dataset.ref}  {', '.join(f'{rows:,} {split}' for split, rows in dataset.rows.items())}")
     for source in dataset.sources[:_MAX_SOURCES]:
-        say(f"  from {source.path} ({source.num_bytes:,} bytes, {short(source.digest)})")
+        say(f"  from {source.title} ({source.num_bytes:,} bytes, {short(source.digest)})")
     if len(dataset.sources) > _MAX_SOURCES:
         say(f"  and {len(dataset.sources) - _MAX_SOURCES:,} more")
-    sections_text([steps_section(dataset.steps), *(example_sections(dataset.steps) if verbose else ())])
+    examples = example_sections(dataset.steps) if verbose else ()
+    sections_text([steps_section(dataset.steps), *passed_over_sections(dataset.steps), *examples])
+
+
+def survey_text(survey: "Survey") -> None:
+    """What would be collected from production, and what would be passed over, with what can be done about it."""
+    from modelyard.datasets.collection.reasons import FIXES
+
+    window = survey.window
+    say(f"The service '{window.service}' from {when(window.since_ms)} to {when(window.until_ms)} UTC")
+    say(f"  collected: {window.num_interactions:,} interactions, about {survey.num_bytes:,} bytes")
+    lines = [(reason, f"{count:,}", FIXES.get(reason, "")) for reason, count in survey.passed_over.items()]
+    table(("passed over", "", "to take them"), lines, empty="  Nothing is passed over.")
 
 
 def sections_text(sections: Iterable["Section"]) -> None:

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from modelyard.datasets.collection.config import CollectConfig
 from modelyard.datasets.duplicates.config import ConflictMode, NearDuplicatesConfig, SemanticDuplicatesConfig
 from modelyard.datasets.expectations import ExpectationsConfig
 from modelyard.datasets.overlap.config import OverlapConfig
@@ -18,6 +19,16 @@ ShapeName = Literal[
     "auto", "template", "alpaca", "sharegpt", "chat", "prompt_completion", "preference", "kto", "text"
 ]  # fmt: skip
 Paths = tuple[str, ...]
+# How collected rows are made; the same words may stand in the file, no others.
+_COLLECTED: dict[str, Any] = {
+    "format": "auto",
+    "shape": "chat",
+    "fields": {},
+    "id": "id",
+    "group": "unit",
+    "label": None,
+    "meta": "meta",
+}
 
 
 class DatasetConfig(Section):
@@ -25,7 +36,8 @@ class DatasetConfig(Section):
 
     path: Annotated[
         str | Paths, Field(description="Files, folders, globs or addresses (s3://...), relative to the project file.")
-    ]
+    ] = ()
+    collect: Annotated[CollectConfig | None, Field(description="Rows from production, in place of `path`.")] = None
     format: Annotated[Format, Field(description="auto looks at the content, and reports what it found.")] = "auto"
     shape: Annotated[ShapeName, Field(description="auto looks at the fields, and reports what it found.")] = "auto"
     fields: Annotated[dict[str, str], Field(description="A shape's field: the row's own name for it.")] = {}
@@ -75,6 +87,12 @@ class DatasetConfig(Section):
             return {**values, "prompt": values.get("prompt") or "{text}", "answer": values.get("answer") or "{label}"}
         return values
 
+    @model_validator(mode="before")
+    @classmethod
+    def _complete_collected(cls, values: Any) -> Any:
+        """Collected rows have one shape."""
+        return {**_COLLECTED, **values} if isinstance(values, dict) and values.get("collect") else values
+
     @field_validator("prompt", "answer")
     @classmethod
     def _check_template(cls, template: str | None) -> str | None:
@@ -109,10 +127,19 @@ class DatasetConfig(Section):
     def _check_whole(self) -> "DatasetConfig":
         if self.min_chars > self.max_chars:
             raise ValueError(f"min_chars ({self.min_chars}) is above max_chars ({self.max_chars})")
-        if not self.paths:
-            raise ValueError("a dataset needs a `path`")
+        if bool(self.paths) == bool(self.collect):
+            raise ValueError("a dataset needs a `path`, or `collect`, and not both")
+        if self.collect:
+            self._check_collected()
         if self.prompt is not None and self.shape not in ("auto", "template"):
             raise ValueError(f"the shape '{self.shape}' has no templates: leave `prompt` and `answer` out")
         if self.stratify and not self.label and self.prompt is None:
             raise ValueError("`stratify` needs `label`, the field to stratify by")
         return self
+
+    def _check_collected(self) -> None:
+        for name, value in _COLLECTED.items():
+            if getattr(self, name) != value:
+                raise ValueError(f"`{name}` cannot be chosen for collected rows: leave it out")
+        if self.personal_data.mode == "keep" or not self.personal_data.kinds:
+            raise ValueError("rows from production never keep personal data: set `personal_data` to mask or drop")

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from modelyard.core.errors import DataInvalid
+from modelyard.datasets.collection.reasons import COLLECTING
 from modelyard.datasets.outcome import Rejection, cause
 from modelyard.datasets.personal.masking import mask_raw
 
@@ -95,7 +96,7 @@ class Ledger:
     @property
     def rows_read(self) -> int:
         """Rows of the raw files, readable or not."""
-        return next(iter(self._counts.values())).rows_in
+        return self.count("reading").rows_in
 
     def count(self, step: str) -> StepCount:
         """What a step did; nothing where it was not asked for."""
@@ -117,7 +118,7 @@ class Ledger:
 
     def nothing_left(self, seen: str, fix: str = "") -> DataInvalid:
         """The error for a result that cannot be used: it names the step that dropped most, and why."""
-        worst = max(self._counts.values(), key=lambda count: count.dropped)
+        worst = max(self._counts.values(), key=lambda count: count.dropped if count.step != COLLECTING else -1)
         if not worst.dropped:
             return DataInvalid(seen, fix=fix)
         reason, rows = min(worst.causes.items(), key=lambda item: (-item[1], item[0]))

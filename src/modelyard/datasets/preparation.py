@@ -27,6 +27,8 @@ try:
 except ModuleNotFoundError as error:
     raise MissingExtra(error.name or "pyarrow", "data") from error
 
+from modelyard.datasets.collection.reasons import COLLECTING
+from modelyard.datasets.collection.stream import Collected, StreamReader
 from modelyard.datasets.config import DatasetConfig
 from modelyard.datasets.files import read_split
 from modelyard.datasets.overlap.reference import Reference
@@ -83,7 +85,8 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
 
 def steps(config: DatasetConfig) -> tuple[str, ...]:
     """The names of the steps that a configuration asks for, in their order."""
-    return ("reading", "mapping", *row_steps(config), *set_steps(config))
+    before = (COLLECTING,) if config.collect else ()
+    return (*before, "reading", "mapping", *row_steps(config), *set_steps(config))
 
 
 class Forbidden(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,11 +99,13 @@ class Forbidden(msgspec.Struct, frozen=True, kw_only=True):
 class Inputs(msgspec.Struct, frozen=True, kw_only=True):
     """What a preparation takes besides the files that its configuration names.
 
-    `suites` are texts of evaluation suites, `known` those of other datasets.
+    `suites` are texts of evaluation suites, `known` those of other datasets, `collected` the rows of a configuration
+    with `collect`, whose window and releases are those that were meant at the time.
     """
 
     suites: Forbidden | None = None
     known: Forbidden | None = None
+    collected: Collected | None = None
 
 
 def prepare(
@@ -146,12 +151,14 @@ class _Preparation:
         self._root = root
         self._out = out
         self._progress = progress
-        self._sources = find_sources(config, root)
-        self._config = config.model_copy(update={"path": tuple(source.name for source in self._sources)})
+        self._stream = StreamReader(inputs.collected) if inputs.collected else None
+        self._sources = [inputs.collected.source] if inputs.collected else find_sources(config, root)
+        named = () if inputs.collected else tuple(source.name for source in self._sources)
+        self._config = config.model_copy(update={"path": named})
         self._counter = TokenCounter.load(config.tokens.tokenizer, root) if config.tokens else None
         personal = config.personal_data.presidio
         self._presidio = Presidio.load(personal, root) if personal else None
-        self._feed = BlockFeed(self._sources, progress)
+        self._feed = BlockFeed(self._sources, progress, self._stream)
         self._first = FirstPass(folder, self._config, steps(config))
         self._folder = folder
 
@@ -215,6 +222,8 @@ class _Preparation:
         )
         plan.save()
         self._first.run(plan.path, chain(looked_at, blocks), workers)
+        if self._stream:
+            self._first.ledger.merge([self._stream.count()])
         if not len(self._first.places):
             join_quarantine(self._folder, self._out / "quarantine.jsonl")
             raise self._first.ledger.nothing_left("no row is left")
@@ -257,7 +266,7 @@ class _Preparation:
     def _told_sources(self, parents: Sequence[Source]) -> list[dict[str, Any]]:
         """The sources as the report tells of them, with how they were read."""
         pairs = zip(self._sources, parents, strict=True)
-        return [{**msgspec.to_builtins(parent), **describe(source)} for source, parent in pairs]
+        return [{**msgspec.to_builtins(parent), "title": parent.title, **describe(source)} for source, parent in pairs]
 
     def _check_rows(self, rows: dict[str, int]) -> None:
         if not sum(rows.values()):

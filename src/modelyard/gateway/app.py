@@ -150,11 +150,12 @@ class Gateway:
         await self._chat.answer(call, request.receive, send)
 
     async def _take_feedback(self, request: Request, send: Send) -> None:
-        _, key = self._admit(request)
-        feedback = read_feedback(await request.read(self.settings.max_body_bytes), key.tenant)
+        routes, key = self._admit(request)
+        body = await request.read(self.settings.max_body_bytes)
+        feedback = read_feedback(body, key.tenant, keep_text=routes.keeps_texts)
         self._ledger.enter_feedback(feedback)
-        body = msgspec.json.encode({"id": feedback.id, "object": "feedback", "status": "accepted"})
-        await _reply(send, 202, body, request)
+        accepted = msgspec.json.encode({"id": feedback.id, "object": "feedback", "status": "accepted"})
+        await _reply(send, 202, accepted, request)
 
     async def _list_models(self, request: Request, send: Send) -> None:
         routes, _ = self._admit(request)

@@ -28,8 +28,11 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True):
 _body_of = msgspec.json.Decoder(_Body)
 
 
-def read_feedback(body: bytes, tenant: str) -> Feedback:
-    """The feedback in a request's body; the right answer is kept as its hash only. Raises: Refusal (400)."""
+def read_feedback(body: bytes, tenant: str, *, keep_text: bool) -> Feedback:
+    """The feedback in a request's body. Of the right answer only the hash is kept, unless `keep_text` says otherwise.
+
+    Raises: Refusal (400).
+    """
     try:
         given = _body_of.decode(body)
     except msgspec.ValidationError as error:
@@ -47,5 +50,6 @@ def read_feedback(body: bytes, tenant: str) -> Feedback:
         metric=given.metric,
         score=-1.0 if given.score is None else given.score,
         expected_hash="" if given.expected is None else digest_text(given.expected.strip()),
+        expected=(given.expected or "") if keep_text else "",
         comment=given.comment or "",
     )

@@ -91,6 +91,12 @@ class Routes:
         self.models = msgspec.json.encode({"object": "list", "data": entries})
 
     @property
+    def keeps_texts(self) -> bool:
+        """Whether every service records texts: a key opens all of them, and feedback does not say which it is on."""
+        services = self.table.services
+        return bool(services) and all(service.body_policy == "full" for service in services)
+
+    @property
     def origins(self) -> set[Origin]:
         """Every engine that the table sends requests to."""
         return {target.origin for route in self.services.values() for target in route.targets}

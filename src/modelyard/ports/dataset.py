@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from modelyard.core.clock import iso
 from modelyard.core.digests import short
 
 
@@ -45,12 +46,30 @@ class Example(msgspec.Struct, frozen=True, kw_only=True):
         return self.messages[-1].content
 
 
-class Source(msgspec.Struct, frozen=True, kw_only=True):
-    """A raw file a dataset was made from."""
+class Window(msgspec.Struct, frozen=True, kw_only=True):
+    """The interactions of a service that rows were collected from: `until_ms` is the first moment outside."""
+
+    service: str
+    since_ms: int
+    until_ms: int
+    num_interactions: int
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A raw file a dataset was made from; or, with a `window`, the rows collected from production."""
 
     path: str
     digest: str
     num_bytes: int
+    window: Window | None = None
+
+    @property
+    def title(self) -> str:
+        """The path, with what was collected when."""
+        if self.window is None:
+            return self.path
+        window = self.window
+        return f"{self.path}, {window.num_interactions:,} from {iso(window.since_ms)} to {iso(window.until_ms)}"
 
 
 class Dataset(msgspec.Struct, frozen=True, kw_only=True):

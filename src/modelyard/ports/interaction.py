@@ -45,7 +45,8 @@ class Interaction(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", t
 class Feedback(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="feedback"):
     """A score in [0, 1] or the right answer for an interaction, possibly days later.
 
-    `score` is -1 where only the right answer was given. `expected_hash` is hashed as `Interaction.answer_hash` is.
+    `score` is -1 where only the right answer was given. `expected_hash` is hashed as `Interaction.answer_hash` is;
+    `expected` holds the right answer's text only where every service of the gateway records texts.
     """
 
     id: str
@@ -55,6 +56,7 @@ class Feedback(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag=
     metric: str = "quality"
     score: float = -1.0
     expected_hash: str = ""
+    expected: str = ""
     comment: str = ""
 
 

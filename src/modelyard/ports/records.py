@@ -4,7 +4,7 @@ Every `add` is idempotent: adding the same value again changes nothing, another 
 `Conflict`. Every `get` raises `NotFound`. `newest` lists newest first.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 import msgspec
@@ -139,6 +139,13 @@ class ScoredInteraction(msgspec.Struct, frozen=True, kw_only=True):
     score: float
 
 
+class ReviewedInteraction(msgspec.Struct, frozen=True, kw_only=True):
+    """An interaction with the feedback on it, oldest first; on a shadow also that on the interaction it shadows."""
+
+    interaction: Interaction
+    feedback: tuple[Feedback, ...] = ()
+
+
 class Interactions(Protocol):
     """Interactions and feedback, written by the ingester alone."""
 
@@ -161,6 +168,13 @@ class Interactions(Protocol):
 
         The score is that of the newest feedback on it; for a shadow it is 1 or 0 by comparing its answer's hash with
         the right answer's hash given for the interaction it shadows; -1 where nothing is known.
+        """
+        ...
+
+    def between(self, service: str, *, since_ms: int, until_ms: int) -> Iterator[ReviewedInteraction]:
+        """The interactions of a service from a moment up to, not including, another: oldest first, then by id.
+
+        They are read in pages, so that memory is bounded and no transaction stays open in between.
         """
         ...
 

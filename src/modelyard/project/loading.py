@@ -168,6 +168,10 @@ def _dangling(project: Project, tree: Any, name: str) -> Iterator[str]:
     """The references that lead nowhere."""
     for service_name, service in project.services.items():
         yield from _dangling_in(service, project, tree, name, ("services", service_name))
+    for dataset_name, dataset in project.datasets.items():
+        if dataset.collect and dataset.collect.service not in project.services:
+            location = ("datasets", dataset_name, "collect", "service")
+            yield _dangling_problem(tree, name, location, dataset.collect.service, list(project.services))
     for suite_name, suite in project.suites.items():
         # `name@digest` pins one that was prepared; which there are, the records know.
         if suite.dataset.partition("@")[0] not in project.datasets:

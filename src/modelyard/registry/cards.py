@@ -128,7 +128,7 @@ def _data(dataset: Dataset | None) -> str:
     counts = _table(("split", "rows"), [(split, f"{rows:,}") for split, rows in dataset.rows.items()])
     sources = _table(
         ("raw file", "bytes", "digest"),
-        [(source.path, f"{source.num_bytes:,}", _code(source.digest)) for source in dataset.sources],
+        [(source.title, f"{source.num_bytes:,}", _code(source.digest)) for source in dataset.sources],
     )
     steps = _table(
         ("step", "rows in", "rows out", "dropped"),

@@ -1,4 +1,7 @@
-"""Lineage: from an answer back to the raw files. What cannot be found, or does not match its digest, is said."""
+"""Lineage: from an answer back to the raw files, or the traffic, that it was learned from.
+
+What cannot be found, or does not match its digest, is said.
+"""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -154,7 +157,12 @@ def _dataset_link(records: Records, digest: str) -> Link:
 
 def _source_links(dataset: Dataset) -> tuple[Link, ...]:
     return tuple(
-        Link(kind="file", title=source.path, digest=source.digest, facts={"bytes": str(source.num_bytes)})
+        Link(
+            kind="window" if source.window else "file",
+            title=source.title,
+            digest=source.digest,
+            facts={"bytes": str(source.num_bytes)},
+        )
         for source in dataset.sources
     )
 

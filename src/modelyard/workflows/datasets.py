@@ -1,4 +1,4 @@
-"""Raw rows in, a recorded Dataset out."""
+"""Raw rows or production interactions in, a recorded Dataset out."""
 
 import shutil
 from pathlib import Path
@@ -7,11 +7,13 @@ import msgspec
 
 from modelyard.core.clock import now_ms
 from modelyard.core.errors import DataInvalid, InvalidInput, NotFound
+from modelyard.datasets.collection.stream import Collected
 from modelyard.datasets.config import DatasetConfig
 from modelyard.datasets.files import read_split
 from modelyard.datasets.preparation import Inputs, prepare
 from modelyard.datasets.splits import SPLITS
 from modelyard.ports.dataset import Dataset, Example
+from modelyard.workflows.collection import Collection
 from modelyard.workflows.folders import folder_of
 from modelyard.workflows.references import HELD_OUT, Suites, forbidden_texts
 from modelyard.workflows.tools import Progress, Tools, silent
@@ -24,7 +26,8 @@ def prepare_dataset(
 
     The same rows and configuration under the same name give the record that is there already; files of it that were
     lost are put back. Where the preparation fails, the rows it rejected are kept; the error says where. `suites` are
-    those that `decontaminate` may name.
+    those that `decontaminate` may name. Rows from production are those of the window as it is now; the record names it
+    by its moments, so a window that moves gives another dataset each time.
     """
 
     def tell(step: str, done: int, total: int) -> None:
@@ -33,7 +36,8 @@ def prepare_dataset(
     with tools.scratch() as folder:
         out = folder / "dataset"
         out.mkdir()
-        inputs = _inputs(tools, config, suites or {})
+        config, collected = _collect(tools, config, progress)
+        inputs = _inputs(tools, config, suites or {}, collected)
         try:
             prepared = prepare(
                 name, config, root=tools.root, out=out, workers=tools.workers, inputs=inputs, progress=tell
@@ -57,12 +61,21 @@ def examples_of(tools: Tools, dataset: Dataset, split: str) -> list[Example]:
     return read_split(folder_of(tools, dataset), split)
 
 
-def _inputs(tools: Tools, config: DatasetConfig, suites: Suites) -> Inputs:
+def _collect(tools: Tools, config: DatasetConfig, progress: Progress) -> tuple[DatasetConfig, Collected | None]:
+    """The configuration with the window as it is meant now, and its rows."""
+    if config.collect is None:
+        return config, None
+    collection = Collection(tools.records, config.collect)
+    return config.model_copy(update={"collect": collection.config}), collection.collected(progress)
+
+
+def _inputs(tools: Tools, config: DatasetConfig, suites: Suites, collected: Collected | None) -> Inputs:
     """What the preparation takes besides its files. Of other datasets a suite's texts are those that are held out."""
     suite, known = config.decontaminate, config.exclude
     return Inputs(
         suites=forbidden_texts(tools, suite, suites, HELD_OUT) if suite else None,
         known=forbidden_texts(tools, known, suites, SPLITS) if known else None,
+        collected=collected,
     )
 
 

@@ -1,15 +1,18 @@
 import random
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import event
 
+from modelyard.adapters.records import interactions as sql_interactions
 from modelyard.adapters.records.store import SqlRecords
 from modelyard.core.digests import digest_text
 from modelyard.core.errors import InvalidInput, NotFound
 from modelyard.core.ids import new_id
 from modelyard.ports.interaction import Feedback, Interaction, JournalEntry
-from modelyard.ports.records import JournalMark
+from modelyard.ports.records import JournalMark, ReviewedInteraction
 from tests.adapters.records.values import NOW_MS, a_feedback, an_interaction
 
 RIGHT, WRONG = digest_text("right"), digest_text("wrong")
@@ -205,3 +208,63 @@ def _plain_score(one: Interaction, judged: list[Feedback]) -> float:
     if not answers or not one.answer_hash:
         return -1.0
     return float(one.answer_hash == answers[0])
+
+
+def between(records: SqlRecords, since_ms: int, until_ms: int, service: str = "support") -> list[ReviewedInteraction]:
+    return list(records.interactions.between(service, since_ms=since_ms, until_ms=until_ms))
+
+
+class TestBetween:
+    def test_the_first_moment_is_inside_and_the_last_one_outside(self, records: SqlRecords) -> None:
+        said = [an_interaction(at_ms=NOW_MS + n) for n in range(4)]
+        other = an_interaction(at_ms=NOW_MS + 1, service="sales")
+        ingest(records, *random.sample([*said, other], 5))
+        assert [one.interaction for one in between(records, NOW_MS + 1, NOW_MS + 3)] == said[1:3]
+        assert between(records, NOW_MS + 4, NOW_MS + 9) == []
+        assert [one.interaction for one in between(records, 0, NOW_MS + 9, "sales")] == [other]
+
+    @pytest.mark.parametrize("page_rows", [1, 3, 7, 200])
+    def test_pages_lose_and_repeat_nothing_also_within_a_moment(
+        self, records: SqlRecords, monkeypatch: pytest.MonkeyPatch, page_rows: int
+    ) -> None:
+        monkeypatch.setattr(sql_interactions, "_PAGE_ROWS", page_rows)
+        said = [an_interaction(at_ms=NOW_MS + n // 5) for n in range(14)]
+        ingest(records, *random.sample(said, len(said)))
+        found = [one.interaction for one in between(records, NOW_MS, NOW_MS + 9)]
+        assert found == sorted(said, key=lambda one: (one.at_ms, one.id))
+
+    def test_each_brings_its_feedback_oldest_first(self, records: SqlRecords) -> None:
+        said = [an_interaction(at_ms=NOW_MS + n) for n in range(3)]
+        later = a_feedback(said[1].id, score=1.0, at_ms=NOW_MS + 9)
+        earlier = a_feedback(said[1].id, expected="right", expected_hash=RIGHT, at_ms=NOW_MS + 5)
+        ingest(records, *said, later, earlier, a_feedback("absent", score=0.0))
+        assert [one.feedback for one in between(records, 0, NOW_MS + 9)] == [(), (earlier, later), ()]
+
+    def test_a_shadow_brings_the_feedback_on_what_it_shadows_too(self, records: SqlRecords) -> None:
+        first = an_interaction()
+        copy = an_interaction(role="shadow", shadow_of=first.id, at_ms=NOW_MS + 1)
+        on_first, on_copy = (a_feedback(one.id, score=1.0) for one in (first, copy))
+        ingest(records, first, copy, on_first, on_copy)
+        assert [one.feedback for one in between(records, 0, NOW_MS + 9)] == [(on_first,), (on_first, on_copy)]
+
+    def test_what_is_read_meanwhile_holds_up_nobody_who_writes(self, records: SqlRecords) -> None:
+        ingest(records, *(an_interaction(at_ms=NOW_MS + n) for n in range(3)))
+        reading = records.interactions.between("support", since_ms=0, until_ms=NOW_MS + 9)
+        next(reading)
+        assert ingest(records, an_interaction(at_ms=NOW_MS + 5)) == 1
+        reading.close()
+
+    def test_a_window_is_found_by_an_index(self, records: SqlRecords, records_url: str) -> None:
+        ingest(records, *(an_interaction(at_ms=NOW_MS + n) for n in range(500)))
+        asked: list[tuple[str, Any]] = []
+        engine = records._connections._engine
+        event.listen(engine, "before_cursor_execute", lambda *told: asked.append((told[2], told[3])))
+        between(records, NOW_MS, NOW_MS + 300)
+        statement, parameters = next(one for one in asked if "interactions" in one[0])
+        with engine.connect() as connection:
+            if records_url.startswith("sqlite"):
+                plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all()
+            else:
+                connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
+                plan = connection.exec_driver_sql(f"EXPLAIN {statement}", parameters).all()
+        assert "ix_interactions_service_at_ms" in str(plan)

@@ -1,20 +1,21 @@
 """Interactions and feedback, and how far each journal segment was ingested."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from operator import itemgetter
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, FromClause, Table, and_, func, or_, select
+from sqlalchemy import ColumnElement, Connection, FromClause, Table, and_, func, or_, select, tuple_
 
 from modelyard.adapters.records.connections import Connections
 from modelyard.adapters.records.shelf import Shelf, upsert
 from modelyard.adapters.records.tables import feedback, interactions, journal_marks
 from modelyard.core.errors import Corrupt, InvalidInput
 from modelyard.ports.interaction import Feedback, Interaction, JournalEntry
-from modelyard.ports.records import JournalMark, ScoredInteraction
+from modelyard.ports.records import JournalMark, ReviewedInteraction, ScoredInteraction
 
 _UNKNOWN = -1.0
+_PAGE_ROWS = 200
 _NEWEST_FIRST = (interactions.c.at_ms.desc(), interactions.c.id.desc())
 
 
@@ -64,6 +65,38 @@ class SqlInteractions:
         with self._connections.read() as connection:
             rows = connection.execute(_scored_query(service, since_ms, rollout_id, metric))
             return [_scored(row.payload, row.score, row.own_hash, row.twin_hash) for row in rows]
+
+    def between(self, service: str, *, since_ms: int, until_ms: int) -> Iterator[ReviewedInteraction]:
+        """The interactions of a window with their feedback, oldest first, a page at a time."""
+        behind = (since_ms, "")
+        while page := self._page(service, behind, until_ms):
+            yield from page
+            last = page[-1].interaction
+            behind = (last.at_ms, last.id)
+
+    def _page(self, service: str, behind: tuple[int, str], until_ms: int) -> list[ReviewedInteraction]:
+        place = tuple_(interactions.c.at_ms, interactions.c.id)
+        found = self._shelf.pick(
+            interactions.c.service == service,
+            interactions.c.at_ms >= behind[0],  # older PostgreSQL takes no bound for its index from the pair
+            place > behind,
+            interactions.c.at_ms < until_ms,
+            order=(interactions.c.at_ms, interactions.c.id),
+            limit=_PAGE_ROWS,
+        )
+        said = self._feedback_on({id for one in found for id in (one.id, one.shadow_of) if id})
+        return [
+            ReviewedInteraction(interaction=one, feedback=tuple(said.get(one.shadow_of, []) + said.get(one.id, [])))
+            for one in found
+        ]
+
+    def _feedback_on(self, ids: set[str]) -> dict[str, list[Feedback]]:
+        """The feedback on some interactions, that on each oldest first."""
+        said: dict[str, list[Feedback]] = {}
+        of_any = feedback.c.interaction_id.in_(sorted(ids))
+        for one in self._feedback.pick(of_any, order=(feedback.c.at_ms, feedback.c.id)):
+            said.setdefault(one.interaction_id, []).append(one)
+        return said
 
     def count(self, service: str | None = None) -> int:
         """How many interactions there are, or a service has."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from modelyard.datasets.collection.stream import StreamReader
 from modelyard.datasets.config import DatasetConfig
 from modelyard.datasets.duplicates.bands import BandStore
 from modelyard.datasets.index import Hashes, Index
@@ -24,18 +25,22 @@ Progress = Callable[[str, int, int], None]
 
 
 class BlockFeed:
-    """The blocks of the sources, one after the other. At its end, `parents` says what exactly was read."""
+    """The blocks of the sources, one after the other. At its end, `parents` says what exactly was read.
 
-    def __init__(self, sources: Sequence[SourceFile], progress: Progress) -> None:
+    `collected` are rows that come from no file.
+    """
+
+    def __init__(self, sources: Sequence[SourceFile], progress: Progress, collected: StreamReader | None) -> None:
         self._sources = sources
         self._progress = progress
+        self._collected = collected
         self.num_bytes = sum(source.num_bytes for source in sources)
         self.parents: list[Source] = []
 
     def __iter__(self) -> Iterator[Block]:
         done = 0
         for source in self._sources:
-            reader = SourceReader(source)
+            reader = self._collected or SourceReader(source)
             for block in reader:
                 yield block
                 self._progress("reading", done + reader.num_bytes_read, self.num_bytes)

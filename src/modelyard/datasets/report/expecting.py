@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from modelyard.datasets.collection.reasons import COLLECTING
 from modelyard.datasets.expectations import ExpectationsConfig
 from modelyard.datasets.report.distance import label_counts, length_counts, total_variation
 from modelyard.ports.dataset import Dataset
@@ -91,7 +92,8 @@ def _dropped(expectations: ExpectationsConfig, report: Report) -> Iterator[Findi
     read = report["rows_read"]
     dropped = read - sum(report["rows"].values())
     share = round(dropped / read, 6) if read else 0.0
-    worst = max(report["steps"], key=lambda step: step["dropped"])
+    steps = [step for step in report["steps"] if step["step"] != COLLECTING]
+    worst = max(steps, key=lambda step: step["dropped"])
     detail = f"{dropped:,} of {read:,} raw rows"
     if dropped:
         detail += f", {worst['dropped']:,} by the step '{worst['step']}'"

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from modelyard.core.digests import short
+from modelyard.datasets.collection.reasons import COLLECTING
 from modelyard.datasets.report.reading import leaks
 
 Told = Mapping[str, Any]
@@ -29,6 +30,7 @@ def report_sections(report: Told, *, verbose: bool = False) -> Iterator[Section]
     yield Section(title=_title(report))
     yield from _source_sections(report)
     yield steps_section(report["steps"])
+    yield from passed_over_sections(report["steps"])
     if verbose:
         yield from example_sections(report["steps"])
     yield from _label_sections(report, verbose=verbose)
@@ -49,6 +51,15 @@ def steps_section(steps: Sequence[Told]) -> Section:
         for step in steps
     ]  # fmt: skip
     return Section(title="Steps", headings=("step", "in", "dropped", "changed", "out", "dropped for"), lines=lines)
+
+
+def passed_over_sections(steps: Sequence[Told]) -> Iterator[Section]:
+    """Why interactions were not collected, where rows came from production."""
+    for step in steps:
+        if step["step"] == COLLECTING and step["dropped"]:
+            lines = [(reason, f"{count:,}") for reason, count in _ranked(step["causes"])]
+            title = f"Passed over in production: {step['dropped']:,} of {step['rows_in']:,} interactions"
+            yield Section(title=title, headings=("reason", "interactions"), lines=lines)
 
 
 def example_sections(steps: Sequence[Told]) -> Iterator[Section]:
@@ -92,7 +103,12 @@ def _title(report: Told) -> str:
 
 def _source_sections(report: Told) -> Iterator[Section]:
     lines = [
-        (source["path"], source.get("format", ""), f"{source['num_bytes']:,}", short(source["digest"]))
+        (
+            source.get("title", source["path"]),
+            source.get("format", ""),
+            f"{source['num_bytes']:,}",
+            short(source["digest"]),
+        )
         for source in report["sources"][:_MAX_ROWS]
     ]
     more = len(report["sources"]) - len(lines)
@@ -253,9 +269,13 @@ def _drifts(comparison: Told) -> Iterator[Section]:
 
 
 def _causes(causes: Told) -> str:
-    ranked = sorted(causes.items(), key=lambda item: (-item[1], item[0]))
+    ranked = _ranked(causes)
     told = [f"{rows:,} {cause}" for cause, rows in ranked[:_MAX_CAUSES]]
     return ", ".join(told) + (f", {len(ranked) - _MAX_CAUSES} more causes" if len(ranked) > _MAX_CAUSES else "")
+
+
+def _ranked(causes: Told) -> list[tuple[str, int]]:
+    return sorted(causes.items(), key=lambda item: (-item[1], item[0]))
 
 
 def _number(count: int) -> str:

@@ -1,0 +1,1 @@
+"""Rows from production: which interactions become rows, and what those rows hold."""
