@@ -13,12 +13,14 @@ from modelyard.core.errors import InvalidInput, MissingExtra, NotFound
 from modelyard.core.money import nanousd
 from modelyard.ports.release import ModelRef, Release
 from modelyard.project.loading import FILE_NAME, load_project
-from modelyard.settings import Places, Settings
+from modelyard.settings import Places, Settings, secret
 
 if TYPE_CHECKING:
     from modelyard.adapters.processes import ServerProcess
+    from modelyard.datasets.synthesis.config import SynthesisConfig
     from modelyard.evaluation.parity import Tokenize
     from modelyard.ports.engine import Capabilities, Connect, Engine
+    from modelyard.ports.teacher import Teacher
     from modelyard.ports.tracking import Tracker
     from modelyard.ports.workers import Workers
     from modelyard.project.model import Project
@@ -154,6 +156,21 @@ class App(AbstractContextManager["App"]):
         from modelyard.adapters.engines.client import HttpEngine
 
         return HttpEngine(url, self._capabilities())
+
+    def teacher(self, config: "SynthesisConfig") -> "Teacher":
+        """A client of the teacher of a synthesis. Raises: InvalidInput where its key is not there."""
+        from modelyard.adapters.teachers.openai import OpenAITeacher
+
+        return OpenAITeacher(
+            config.url,
+            config.model,
+            key=secret(config.key_env),
+            limit_field=config.limit_field,
+            extra=config.extra,
+            timeout_s=config.timeout_s,
+            retries=config.retries,
+            connections=config.concurrency,
+        )
 
     @contextmanager
     def engine_for(self, base: ModelRef) -> Iterator["Connect"]:

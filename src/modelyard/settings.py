@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from modelyard.core.errors import InvalidInput
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -69,6 +71,21 @@ class Places:
     @property
     def lock(self) -> Path:
         return self.state / "lock"
+
+
+def secret(variable: str, environment: Mapping[str, str] = os.environ) -> str:
+    """The key in the variable that a project file names; empty for no name. It is handed on and kept nowhere.
+
+    Raises: InvalidInput where the variable is empty or holds what no header can.
+    """
+    value = environment.get(variable, "").strip() if variable else ""
+    if variable and not (value and value.isascii() and value.isprintable()):
+        raise InvalidInput(
+            f"the environment variable {variable} " + ("holds what is no key" if value else "is not set"),
+            expected="a key in plain letters",
+            fix=f"export {variable}=..., or correct its name in the project file",
+        )
+    return value
 
 
 def _login_name() -> str:

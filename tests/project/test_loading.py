@@ -66,6 +66,13 @@ def test_mistakes_in_a_dataset_from_production_are_told_where_they_stand() -> No
     assert "needs a `path`, or `collect`" in problem_of(GOOD.replace("path: raw.jsonl, ", ""))
 
 
+@pytest.mark.parametrize("number", [0, 1])
+def test_what_the_page_on_synthesis_shows_is_good(number: int) -> None:
+    page = Path(__file__).parents[2] / "docs" / "synthesis.md"
+    block = page.read_text().split("```yaml\n")[number + 1].split("```")[0]
+    assert parse_project(f"project: shop\n{block}").synthesis
+
+
 def test_the_shipped_demonstration_is_a_good_file() -> None:
     import modelyard.demo as demo
 

@@ -20,7 +20,7 @@ def check(project: ProjectFile = "", as_json: Json = False) -> None:
     found = load_project(path)
     counts = {
         section: len(getattr(found, section))
-        for section in ("datasets", "recipes", "suites", "policies", "rollouts", "services")
+        for section in ("datasets", "synthesis", "recipes", "suites", "policies", "rollouts", "services")
     }
 
     def text() -> None:

@@ -12,18 +12,18 @@ class FieldUnusable(Exception):
     """A row cannot fill a template; the text says why."""
 
 
-def parse_template(template: str) -> Template:
+def parse_template(template: str, *, needs_field: bool = True) -> Template:
     """A template as pairs of literal text and the field that follows it.
 
     A field name is taken as it stands: no attributes, indexes or formats, so that a template can only read a row.
-    Raises: ValueError where it is malformed or names no field.
+    Raises: ValueError where it is malformed, or names no field and needs one.
     """
     parts = []
     for literal, field, spec, conversion in Formatter().parse(template):
         if field is not None and (not field or spec or conversion):
             raise ValueError(f"template '{template}' must hold plain fields such as {{text}}")
         parts.append((literal, field))
-    if not any(field for _, field in parts):
+    if needs_field and not any(field for _, field in parts):
         raise ValueError(f"template '{template}' names no field, expected for example '{{text}}'")
     return tuple(parts)
 

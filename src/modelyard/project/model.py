@@ -6,13 +6,14 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from modelyard.datasets.config import DatasetConfig
+from modelyard.datasets.synthesis.config import SynthesisConfig
+from modelyard.datasets.synthesis.price import Dollars
 from modelyard.evaluation.suite import Suite
 from modelyard.ports.routes import BodyPolicy
 from modelyard.registry.policy import Policy
 from modelyard.rollout.plan import PlanConfig
 from modelyard.training.recipe import Recipe
 
-Dollars = Annotated[str, Field(pattern=r"^\d+(\.\d{1,9})?$")]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
@@ -86,12 +87,17 @@ class ComputeConfig(_Section):
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 
+# Without a dot: `NAME.answers.jsonl` and `NAME.report.json` lie beside `NAME.jsonl`.
+PlainName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+
+
 class Project(_Section):
     """A whole project file."""
 
     project: str = Field(pattern=r"^[a-z][a-z0-9-]*$", description="The project's name.")
     owner: str = Field("", description="Who answers for the runs; the name of the user by default.")
     datasets: dict[Name, DatasetConfig] = {}
+    synthesis: dict[PlainName, SynthesisConfig] = {}
     recipes: dict[Name, Recipe] = {}
     suites: dict[Name, Suite] = {}
     policies: dict[Name, Policy] = {}

@@ -1,12 +1,14 @@
 """Personal data covered in a raw line, as the quarantine keeps it."""
 
 import re
+from collections.abc import Collection
 
+from modelyard.datasets.personal.config import KINDS
 from modelyard.datasets.personal.finding import find_personal_data
 from modelyard.datasets.personal.presidio import Presidio
 from modelyard.datasets.personal.spans import Span, beside, mask
 
-__all__ = ["mask", "mask_raw"]
+__all__ = ["find_raw", "find_text", "mask", "mask_raw"]
 
 _ESCAPE = re.compile(r"\\(?:u[0-9A-Fa-f]{4}|.)", re.DOTALL)
 _BLANKS = {"n": "\n", "r": "\r", "t": "\t", "b": " ", "f": " "}
@@ -18,15 +20,20 @@ def mask_raw(raw: str, presidio: Presidio | None = None) -> str:
     In a raw JSON line `\\n` stands for a line feed and `\\u0040` for an @; seen as letters they would hide what they
     stand beside.
     """
+    return mask(raw, find_raw(raw, presidio=presidio))
+
+
+def find_raw(raw: str, kinds: Collection[str] = KINDS, presidio: Presidio | None = None) -> list[Span]:
+    """What is found in a raw line, where it stands there."""
     if "\\" not in raw:
-        return mask(raw, _found(raw, presidio))
+        return find_text(raw, kinds, presidio)
     view, places = _unescaped(raw)
-    spans: list[Span] = [(places[start], places[end], kind) for start, end, kind in _found(view, presidio)]
-    return mask(raw, spans)
+    return [(places[start], places[end], kind) for start, end, kind in find_text(view, kinds, presidio)]
 
 
-def _found(text: str, presidio: Presidio | None) -> list[Span]:
-    found = find_personal_data(text)
+def find_text(text: str, kinds: Collection[str] = KINDS, presidio: Presidio | None = None) -> list[Span]:
+    """What is found in a text by patterns and, beside it, by Presidio."""
+    found = find_personal_data(text, kinds)
     return beside(found, presidio.find([text])[0]) if presidio else found
 
 

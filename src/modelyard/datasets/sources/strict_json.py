@@ -11,12 +11,18 @@ MOST_DEPTH = 64
 
 def parse_object(text: str) -> tuple[dict[str, Any] | None, str]:
     """The object that a text holds, or None and what is wrong with the text."""
+    value, fault = parse_value(text)
+    if fault or isinstance(value, dict):
+        return value, fault
+    return None, f"not an object: the line holds {_KINDS[type(value)]}"
+
+
+def parse_value(text: str) -> tuple[Any, str]:
+    """The JSON that a text holds, or None and what is wrong with the text."""
     if text.count("{") + text.count("[") > MOST_DEPTH and _is_deep(text):
         return None, f"broken JSON: nested too deeply, more than {MOST_DEPTH} levels"
     try:
         value = _decoder.decode(text)
-        if not isinstance(value, dict):
-            return None, f"not an object: the line holds {_KINDS[type(value)]}"
         if "\\ud" in text or "\\uD" in text:
             json.dumps(value, ensure_ascii=False).encode()
     except _Refused as error:

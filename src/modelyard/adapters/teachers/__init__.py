@@ -1,0 +1,1 @@
+"""Teachers: servers whose answers become training rows."""
