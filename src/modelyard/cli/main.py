@@ -7,7 +7,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from modelyard import __version__
-from modelyard.cli import data, demo, gateway, keys, lineage, project, release, rollout, run, synthesis, up
+from modelyard.cli import data, demo, gateway, keys, label, lineage, project, release, rollout, run, synthesis, up
 from modelyard.cli.output import note, report_error
 from modelyard.core.errors import MissingExtra, ModelyardError, Unavailable
 
@@ -38,7 +38,7 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, 1 our own mistake, 2 wrong input, 3 refused by a policy, 4 not found, 5 conflict, "
     "6 a server or store is away, 7 damaged data, 8 a job failed, 130 interrupted.",
 )
-for part in (demo, up, project, data, synthesis, run, release, rollout, lineage, keys, gateway):
+for part in (demo, up, project, data, label, synthesis, run, release, rollout, lineage, keys, gateway):
     part.register(app)
 
 

@@ -73,9 +73,8 @@ def krippendorff_alpha(codes: Codes, weights: Floats) -> Floats:
 
 def label_alpha(codes: Codes, label: int) -> float:
     """Krippendorff's alpha of one label against all others together. NaN where it is undefined."""
-    counts = label_counts(codes)
-    against = np.stack([counts[:, label], counts.sum(axis=1) - counts[:, label]], axis=1)
-    return float(_alpha(against, np.ones((1, len(codes))))[0])
+    mine, given = _times_given(codes, label)
+    return float(_alpha(np.stack([mine, given - mine], axis=1), np.ones((1, len(codes))))[0])
 
 
 def specific_agreement(codes: Codes, label: int) -> float:
@@ -84,16 +83,15 @@ def specific_agreement(codes: Codes, label: int) -> float:
 
     Source: Cicchetti and Feinstein (1990), High agreement but low kappa II, with more than two people.
     """
-    counts = label_counts(codes)
-    given = counts.sum(axis=1)
+    mine, given = _times_given(codes, label)
     shared = given >= 2
-    mine, others = counts[shared, label], given[shared] - 1
+    mine, others = mine[shared], given[shared] - 1
     return float(_divided((mine * (mine - 1) / others).sum(), mine.sum()))
 
 
-def confusions(codes: Codes) -> Codes:
+def confusions(codes: Codes, num_labels: int) -> Codes:
     """How many pairs of answers to one task gave two labels. Shape: (labels, labels), symmetric, its diagonal 0."""
-    counts = label_counts(codes).astype(np.int64)
+    counts = label_counts(codes, num_labels).astype(np.int64)
     pairs: Codes = counts.T @ counts
     np.fill_diagonal(pairs, 0)
     return pairs
@@ -113,13 +111,14 @@ def interval(measure: Measure, codes: Codes, *, seed: int, num_samples: int = 10
     num_tasks = len(codes)
     if not num_tasks:
         return np.nan, np.nan
+    # Tasks with the same answers are alike to every measure, and far fewer than tasks.
+    patterns, times = np.unique(codes, axis=0, return_counts=True)
     draw = np.random.default_rng(seed)
     found = []
     for begin in range(0, num_samples, _CHUNK):
         size = min(_CHUNK, num_samples - begin)
-        chosen = draw.integers(num_tasks, size=(size, num_tasks))
-        weights = np.stack([np.bincount(one, minlength=num_tasks) for one in chosen]).astype(np.float64)
-        found.append(measure(codes, weights))
+        weights = draw.multinomial(num_tasks, times / num_tasks, size=size)
+        found.append(measure(patterns, weights.astype(np.float64)))
     values = np.concatenate(found)
     values = values[~np.isnan(values)]
     if len(values) * 2 < num_samples:
@@ -128,13 +127,17 @@ def interval(measure: Measure, codes: Codes, *, seed: int, num_samples: int = 10
     return float(low), float(high)
 
 
-def label_counts(codes: Codes) -> Floats:
-    """How often each label was given to each task. Shape: (tasks, labels)."""
-    labels = max(_num_labels(codes), 1)
-    counts = np.zeros((len(codes), labels))
+def label_counts(codes: Codes, num_labels: int = 1) -> Floats:
+    """How often each label was given to each task. Shape: (tasks, labels), with `num_labels` labels at least."""
+    counts = np.zeros((len(codes), max(_num_labels(codes), num_labels)))
     tasks, people = np.nonzero(codes != MISSING)
     np.add.at(counts, (tasks, codes[tasks, people]), 1)
     return counts
+
+
+def _times_given(codes: Codes, label: int) -> tuple[Floats, Floats]:
+    """How often a label was given to each task, and how many answers the task has. Shapes: (tasks,)."""
+    return (codes == label).sum(axis=1).astype(np.float64), (codes != MISSING).sum(axis=1).astype(np.float64)
 
 
 def _alpha(counts: Floats, weights: Floats) -> Floats:

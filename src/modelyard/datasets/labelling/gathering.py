@@ -1,15 +1,16 @@
 """Tasks from rows: of files in any format, or of a dataset. Personal data in them is masked on the way."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import msgspec
 
 from modelyard.core.errors import DataInvalid
 from modelyard.datasets.config import DatasetConfig
-from modelyard.datasets.labelling.tasks import Task
+from modelyard.datasets.labelling.tasks import Task, rank
+from modelyard.datasets.normalisation import normalised
 from modelyard.datasets.outcome import Rejection
 from modelyard.datasets.personal.finding import find_personal_data
 from modelyard.datasets.personal.masking import mask, mask_raw
@@ -21,123 +22,160 @@ from modelyard.datasets.sources.block import Records
 from modelyard.datasets.sources.finding import find_sources
 from modelyard.datasets.sources.parsing import parse_block
 from modelyard.datasets.sources.reader import SourceReader
-from modelyard.datasets.template import FieldUnusable, Template, field_text, fill, parse_template
-from modelyard.ports.dataset import Example
+from modelyard.datasets.template import FieldUnusable, Template, field_text, fields_of, fill, parse_template
+from modelyard.ports.dataset import Dataset, Example
 
-Show = Literal["prompt", "conversation"]
+# What the shape of a row says of it, under the names that templates may use as fields.
+_SHAPED = ("prompt", "answer", "conversation")
 _DETECTION_ROWS = 100
+_MOST_REASONS = 3
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
-    """What of a row makes its task.
+    """What of a row makes its task: each a field, or a template over fields.
 
-    `text` is a field, or a template over fields; empty, it is the field `text`, or else what the row's shape says:
-    its prompt, or the whole conversation. `context` is a field or template that is shown beside it.
+    `prompt`, `answer` and `conversation` are fields of every row whose shape is known. Empty, `text` is the field
+    `text`, or else the prompt; `context` is shown beside it; `id` names the row, else its text does.
     """
 
     text: str = ""
     context: str = ""
     id: str = ""
-    show: Show = "prompt"
 
 
 class Gathered(msgspec.Struct, frozen=True, kw_only=True):
-    """Tasks, and what became of the rows that are none: broken ones, and those that another one repeats."""
+    """Tasks, and what became of the rows that are none: broken ones, and those that another one repeats.
+
+    `digests` are those of the files that were read, or of the dataset, by their names.
+    """
 
     tasks: list[Task]
     rejected: list[Rejection]
     num_repeated: int
-    num_masked: int
+    digests: dict[str, str]
 
 
-def tasks_of_files(path: str, root: Path, choice: Choice, *, keep_personal_data: bool = False) -> Gathered:
+def tasks_of_files(
+    path: str, root: Path, choice: Choice, progress: Callable[[float, float], None] = lambda done, total: None
+) -> Gathered:
     """Tasks from files, a row each. Raises: DataInvalid where a file, or what tasks are to be made of, is no good."""
-    rejected: list[Rejection] = []
     config = DatasetConfig(path=path)
     maker: _Maker | None = None
-    found: list[Task] = []
-    for source in find_sources(config, root):
-        for block in SourceReader(source):
+    fields: _Fields | None = None
+    rejected: list[Rejection] = []
+    digests: dict[str, str] = {}
+    sources = find_sources(config, root)
+    done, total = 0, sum(source.num_bytes for source in sources)
+    for source in sources:
+        reader = SourceReader(source)
+        for block in reader:
             records = parse_block(block)
             rejected += records.rejected
             if records.fields:
-                maker = maker or _Maker(choice, records, config)
-                found += maker.tasks(records, rejected)
-    return _gathered(found, rejected, keep_personal_data)
+                fields = fields or _Fields(choice, records.fields[:_DETECTION_ROWS], config)
+                maker = maker or _Maker(choice, fields.default)
+                for place, row in enumerate(fields.of(records)):
+                    if fault := maker.add(row, records.source, records.lines[place]):
+                        rejected.append(_rejection(records, place, fault))
+            progress(done + reader.num_bytes_read, total)
+        done += reader.num_bytes_read
+        digests[source.name] = reader.source().digest
+    return _gathered(maker, rejected, digests, path)
 
 
-def tasks_of_examples(examples: Iterable[Example], show: Show = "prompt") -> Gathered:
-    """Tasks from rows of a dataset, under the rows' own ids; its preparation has masked what it was told to mask."""
-    tasks = [
-        Task(id=one.id, text=_text_of(one, show), source=one.source, line=one.line) for one in examples
-    ]  # fmt: skip
-    return _gathered(tasks, [], keep_personal_data=False)
+def tasks_of_examples(examples: Iterable[Example], choice: Choice, dataset: Dataset) -> Gathered:
+    """Tasks from rows of a dataset, under the rows' own ids. Raises: DataInvalid."""
+    maker = _Maker(msgspec.structs.replace(choice, id=choice.id or "id"), "prompt")
+    rejected = []
+    for example in examples:
+        if fault := maker.add(_fields_of(example), example.source, example.line):
+            rejected.append(Rejection(source=example.source, line=example.line, reason=fault, raw=""))
+    return _gathered(maker, rejected, {dataset.ref: dataset.digest}, dataset.ref)
 
 
 def sample(tasks: list[Task], number: int, seed: int) -> list[Task]:
     """Some of the tasks, in their order, by the hash of seed and id: more tasks later keep most of the choice."""
-    chosen = {task.id for task in sorted(tasks, key=lambda task: _rank(task, seed))[:number]}
+    chosen = {task.id for task in sorted(tasks, key=lambda task: rank(str(seed), task.id))[:number]}
     return [task for task in tasks if task.id in chosen]
 
 
 class _Maker:
     """Makes tasks of rows, in one way for all of them."""
 
-    def __init__(self, choice: Choice, first: Records, config: DatasetConfig) -> None:
-        self._choice = choice
-        self._config = config
+    def __init__(self, choice: Choice, default: str) -> None:
+        self._text = _template(choice.text or default)
         self._context = _template(choice.context)
-        self._text = _template(choice.text)
-        self._shape: Shape | None = None
-        samples = first.fields[:_DETECTION_ROWS]
-        if self._text is None:
-            if sum("text" in fields for fields in samples) * 2 > len(samples):
-                self._text = _template("text")
-            else:
-                self._shape = _shape(samples, config)
+        self._id = choice.id
+        self.tasks: dict[str, Task] = {}
+        self.num_repeated = 0
 
-    def tasks(self, records: Records, rejected: list[Rejection]) -> Iterator[Task]:
-        """The tasks of a block; what is none of them is added to `rejected`."""
-        texts = self._by_shape(records) if self._shape else None
-        for place, fields in enumerate(records.fields):
-            line = records.lines[place]
-            try:
-                text = texts[place] if texts else fill(self._text or (), fields)
-                if isinstance(text, FieldUnusable):
-                    raise text
-                if not text.strip():
-                    raise FieldUnusable("empty text: there is nothing to label")
-                context = fill(self._context, fields) if self._context else ""
-                id = field_text(fields, self._choice.id) if self._choice.id else _content_id(text, context)
-            except FieldUnusable as error:
-                raw = mask_raw(records.raws[place].decode("utf-8", "replace"))
-                rejected.append(Rejection(source=records.source, line=line, reason=str(error), raw=raw))
-            else:
-                yield Task(id=id, text=text, context=context, source=records.source, line=line)
+    def add(self, row: Mapping[str, Any] | FieldUnusable, source: str, line: int) -> str:
+        """Make the task of a row, or say why there is none.
 
-    def _by_shape(self, records: Records) -> list[str | FieldUnusable]:
+        Raises: DataInvalid where an id stands for two texts.
+        """
+        if isinstance(row, FieldUnusable):
+            return str(row)
+        try:
+            seen = (normalised(fill(self._text, row)), normalised(fill(self._context, row)))
+            text, context = map(masked, seen)
+            id = field_text(row, self._id).strip() if self._id else _content_id(text, context)
+        except FieldUnusable as error:
+            return str(error)
+        if not text or not id:
+            return f"empty {'id' if text else 'text'}: there is nothing to {'know the task by' if text else 'label'}"
+        is_masked = (text, context) != seen
+        task = Task(id=id, text=text, context=context, source=source, line=line, is_masked=is_masked)
+        earlier = self.tasks.setdefault(id, task)
+        if (earlier.text, earlier.context) != (text, context):
+            raise DataInvalid(
+                f"the id '{id}' stands for two texts: {earlier.source}:{earlier.line}, {source}:{line}",
+                expected="an id of its own for each row",
+                fix="name another field with --id, or none: then the text itself gives the id",
+            )
+        self.num_repeated += earlier is not task
+        return ""
+
+
+class _Fields:
+    """The fields of rows, with what their shape says where a template asks for it."""
+
+    def __init__(self, choice: Choice, samples: Sequence[Mapping[str, Any]], config: DatasetConfig) -> None:
+        def is_common(field: str) -> bool:
+            return sum(field in row for row in samples) * 2 > len(samples)
+
+        self.default = "text" if is_common("text") else "prompt"
+        asked = fields_of((*_template(choice.text or self.default), *_template(choice.context)))
+        is_asked = any(field in _SHAPED and not is_common(field) for field in asked)
+        self._shape = _shape(samples, config) if is_asked else None
+        self._config = config
+
+    def of(self, records: Records) -> Iterator[Mapping[str, Any] | FieldUnusable]:
+        """The fields of each row of a block, or what its shape lacks."""
         if self._shape is None:
-            raise AssertionError("the shape was not asked for")
+            yield from records.fields
+            return
         outcome = shape_rows(records, self._shape, self._config)
-        texts: list[str | FieldUnusable] = list(
-            _conversations(outcome.rows) if self._choice.show == "conversation" else outcome.rows.subjects().to_list()
-        )
-        for place, reason in outcome.rejected.items():
-            texts[place] = FieldUnusable(reason)
-        return texts
+        rows = outcome.rows
+        columns = (rows.subjects().to_list(), rows.answers().to_list(), _conversations(rows))
+        for place, (fields, *told) in enumerate(zip(records.fields, *columns, strict=True)):
+            if place in outcome.rejected:
+                yield FieldUnusable(outcome.rejected[place])
+            else:
+                yield {**dict(zip(_SHAPED, told, strict=True)), **fields}
 
 
-def _shape(samples: list[dict[str, object]], config: DatasetConfig) -> Shape:
+def _shape(samples: Sequence[Mapping[str, Any]], config: DatasetConfig) -> Shape:
     try:
         return detect_shape(samples, config)
     except DataInvalid as error:
         raise DataInvalid(error.seen, fix="name the field to label, for example --text question") from error
 
 
-def _template(field: str) -> Template | None:
-    """A field, or a template over several. Raises: DataInvalid."""
+def _template(field: str) -> Template:
+    """A field, or a template over several; of none, an empty text. Raises: DataInvalid."""
     if "{" not in field:
-        return (("", field),) if field else None
+        return (("", field),) if field else ()
     try:
         return parse_template(field)
     except ValueError as error:
@@ -146,8 +184,8 @@ def _template(field: str) -> Template | None:
 
 def _conversations(rows: Rows) -> list[str]:
     """Every turn of each row behind its role, but the system's."""
-    turns, lines = rows.turns.to_list(), list[str]()
-    told: list[str] = []
+    turns = rows.turns.to_list()
+    told = []
     for begin, end in zip(rows.bounds[:-1].tolist(), rows.bounds[1:].tolist(), strict=True):
         lines = [
             f"{'rejected' if rows.parts[turn] == REJECTED else ROLES[rows.roles[turn]]}: {turns[turn]}"
@@ -158,38 +196,38 @@ def _conversations(rows: Rows) -> list[str]:
     return told
 
 
-def _text_of(example: Example, show: Show) -> str:
-    if show == "conversation":
-        turns = [f"{turn.role}: {turn.content}" for turn in example.messages if turn.role != "system"]
-        return "\n".join([*turns, *(f"rejected: {turn.content}" for turn in example.rejected)])
+def _fields_of(example: Example) -> dict[str, Any]:
+    """The fields of a dataset's row, under the names that a file's shape gives them."""
     asked = [turn.content for turn in example.prompt if turn.role != "system"]
-    return "\n".join(asked) or example.answer
+    turns = [f"{turn.role}: {turn.content}" for turn in example.messages if turn.role != "system"]
+    return {
+        "id": example.id,
+        "prompt": "\n".join(asked) or example.answer,
+        "answer": example.answer,
+        "conversation": "\n".join([*turns, *(f"rejected: {turn.content}" for turn in example.rejected)]),
+        "label": example.label,
+    }
 
 
-def _gathered(found: list[Task], rejected: list[Rejection], keep_personal_data: bool) -> Gathered:
-    by_id: dict[str, Task] = {}
-    num_masked = 0
-    for task in found:
-        earlier = by_id.setdefault(task.id, task)
-        if (earlier.text, earlier.context) != (task.text, task.context):
-            raise DataInvalid(
-                f"the id '{task.id}' stands for two texts: {earlier.source}:{earlier.line}, {task.source}:{task.line}",
-                expected="an id of its own for each row",
-                fix="name another field, or none: then the text itself gives the id",
-            )
-    tasks = list(by_id.values())
-    if not keep_personal_data:
-        masked = [masked_task(task) for task in tasks]
-        num_masked = sum(before != after for before, after in zip(tasks, masked, strict=True))
-        tasks = masked
+def _gathered(maker: _Maker | None, rejected: list[Rejection], digests: dict[str, str], origin: str) -> Gathered:
+    if maker is None or not maker.tasks:
+        reasons = "; ".join(f"{one.source}:{one.line}: {one.reason}" for one in rejected[:_MOST_REASONS])
+        raise DataInvalid(
+            f"no row of {origin} makes a task" + (f": {reasons}" if reasons else ""),
+            expected="rows with a text to label",
+            fix="name the field, for example --text question",
+        )
     return Gathered(
-        tasks=tasks, rejected=rejected, num_repeated=len(found) - len(tasks), num_masked=num_masked
-    )  # fmt: skip
+        tasks=list(maker.tasks.values()),
+        rejected=rejected,
+        num_repeated=maker.num_repeated,
+        digests=digests,
+    )
 
 
-def masked_task(task: Task) -> Task:
-    """The task with the personal data in its text and context masked."""
-    return msgspec.structs.replace(task, text=masked(task.text), context=masked(task.context))
+def _rejection(records: Records, place: int, reason: str) -> Rejection:
+    raw = mask_raw(records.raws[place].decode("utf-8", "replace"))
+    return Rejection(source=records.source, line=records.lines[place], reason=reason, raw=raw)
 
 
 def masked(text: str) -> str:
@@ -200,7 +238,3 @@ def masked(text: str) -> str:
 def _content_id(text: str, context: str) -> str:
     # The letter in front keeps spreadsheets from taking an id such as 1234e567 for a number.
     return "t" + hashlib.sha256(f"{text}\x00{context}".encode()).hexdigest()[:16]
-
-
-def _rank(task: Task, seed: int) -> bytes:
-    return hashlib.sha256(f"{seed}\x00{task.id}".encode()).digest()

@@ -9,17 +9,22 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import msgspec
 
-from modelyard.core.errors import Conflict, Corrupt, NotFound
+from modelyard.core.errors import Conflict, Corrupt, InvalidInput, NotFound
 from modelyard.core.files import folder_atomically, write_atomically, write_json_atomically
-from modelyard.core.locks import hold
-from modelyard.datasets.labelling.tasks import Answer, Decision, Job, Task, check_name
+from modelyard.core.locks import hold, locked
+from modelyard.datasets.labelling.tasks import Answer, Job, Task, check_name
 
-Line = TypeVar("Line", bound=Answer | Decision)
-_ANSWERS, _DECISIONS = "answers-", "decisions.jsonl"
+_FOLDER = "labelling"
+_JOB, _TASKS, _ANSWERS, _DECISIONS = "job.json", "tasks.jsonl", "answers-", "decisions.jsonl"
+
+
+def job_path(root: Path, name: str) -> Path:
+    """Where a job of a project lies. Raises: InvalidInput, so that no name leads out of the folder."""
+    return root / _FOLDER / check_name(name, "a labelling job")
 
 
 class LabellingFolder:
@@ -31,35 +36,47 @@ class LabellingFolder:
     @classmethod
     def create(cls, path: Path, job: Job, tasks: Iterable[Task]) -> "LabellingFolder":
         """Make a job, whole or not at all. Raises: Conflict where there is one."""
-        check_name(path.name, "a labelling job")
+        cls.check_free(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with locked(path.parent):
+            cls.check_free(path)
+            with folder_atomically(path) as scratch:
+                write_json_atomically(scratch / _JOB, msgspec.to_builtins(job))
+                write_atomically(scratch / _TASKS, lines_of(tasks))
+                (scratch / ".gitignore").write_text("*.lock\n")
+        return cls(path)
+
+    @staticmethod
+    def check_free(path: Path) -> None:
+        """Raises: Conflict where there is a job, or anything else."""
         if path.exists():
             raise Conflict(
                 f"there is a labelling job '{path.name}' already",
                 expected="a new name: answers belong to the tasks that they were given to",
                 fix=f"choose another name, or move {path} away",
             )
-        with folder_atomically(path) as scratch:
-            write_json_atomically(scratch / "job.json", msgspec.to_builtins(job))
-            write_atomically(scratch / "tasks.jsonl", lines_of(tasks))
-            (scratch / ".gitignore").write_text("*.lock\n")
-        return cls(path)
 
     @classmethod
     def open(cls, path: Path) -> "LabellingFolder":
         """Open a job. Raises: NotFound, naming the jobs there are."""
-        if not (path / "job.json").is_file():
-            known = sorted(one.parent.name for one in path.parent.glob("*/job.json"))
+        if not (path / _JOB).is_file():
             raise NotFound(
                 f"there is no labelling job '{path.name}'",
-                expected=", ".join(known) or "a job",
+                expected=", ".join(one.path.name for one in cls.all(path.parent.parent)) or "a job",
                 fix=f"modelyard label create {path.name} --from FILE",
             )
         return cls(path)
 
+    @classmethod
+    def all(cls, root: Path) -> list["LabellingFolder"]:
+        """The jobs of a project, in the order of their names."""
+        paths = sorted(path.parent for path in root.glob(f"{_FOLDER}/*/{_JOB}"))
+        return [cls(path) for path in paths if not path.name.startswith(".")]
+
     @cached_property
     def job(self) -> Job:
         """What is asked. Raises: Corrupt."""
-        path = self.path / "job.json"
+        path = self.path / _JOB
         try:
             return msgspec.json.decode(path.read_bytes(), type=Job)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -68,47 +85,53 @@ class LabellingFolder:
     @cached_property
     def tasks(self) -> dict[str, Task]:
         """All tasks by their ids, in their order. Raises: Corrupt."""
-        return {task.id: task for task in read_lines(self.path / "tasks.jsonl", Task)}
+        return {task.id: task for task in _read_lines(self.path / _TASKS, Task)}
 
     @property
     def people(self) -> list[str]:
-        """Who has said something, in the order of their names."""
+        """Who has a log, in the order of their names."""
         files = self.path.glob(f"{_ANSWERS}*.jsonl")
         return sorted(path.name.removeprefix(_ANSWERS).removesuffix(".jsonl") for path in files)
 
-    def log_of(self, person: str) -> "Log[Answer]":
-        """All that a person said. Raises: InvalidInput where the name cannot be one."""
+    def log_of(self, person: str) -> "Log":
+        """All that a person said. Raises: InvalidInput where the name cannot be one, or is another's but for case."""
         check_name(person, "a person")
-        return Log(self.path / f"{_ANSWERS}{person}.jsonl", Answer)
+        for known in self.people:
+            if known != person and known.casefold() == person.casefold():
+                raise InvalidInput(
+                    f"'{person}' has answers under the name '{known}'",
+                    expected="one spelling for each person, as two would count as two people who agree",
+                    fix=f"--as {known}",
+                )
+        return Log(self.path / f"{_ANSWERS}{person}.jsonl")
 
     def answers(self) -> dict[str, dict[str, Answer]]:
         """The answers that hold: by person, then by task. Skipped and withdrawn ones are left out."""
-        found = {person: _holding(self.log_of(person).read(), "answered") for person in self.people}
+        found = {person: self.log_of(person).given() for person in self.people}
         return {person: answers for person, answers in found.items() if answers}
 
     @property
-    def decision_log(self) -> "Log[Decision]":
+    def decision_log(self) -> "Log":
         """All that was decided where people disagreed."""
-        return Log(self.path / _DECISIONS, Decision)
-
-    def decisions(self) -> dict[str, Decision]:
-        """The decisions that hold, by task."""
-        return _holding(self.decision_log.read(), "decided")
+        return Log(self.path / _DECISIONS)
 
 
-class Log(Generic[Line]):
+class Log:
     """A file to which lines are added, one process at a time."""
 
-    def __init__(self, path: Path, kind: type[Line]) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self._kind: type[Line] = kind
 
-    def read(self) -> list[Line]:
+    def read(self) -> list[Answer]:
         """Every line. A last one that was cut off in writing was never acknowledged, and is left out."""
-        return read_lines(self.path, self._kind) if self.path.exists() else []
+        return _read_lines(self.path, Answer) if self.path.exists() else []
+
+    def given(self) -> dict[str, Answer]:
+        """The last line of each task, where it gives an answer."""
+        return {task: line for task, line in last_lines(self.read()).items() if line.state == "given"}
 
     @contextmanager
-    def writing(self) -> Iterator["Writer[Line]"]:
+    def writing(self) -> Iterator["Writer"]:
         """Write to the log. Raises: Conflict where another process does."""
         lock = self.path.with_name(f".{self.path.stem}.lock")
         fix = "one session at a time for each name: end the other one, or use another name"
@@ -116,40 +139,34 @@ class Log(Generic[Line]):
             yield Writer(self)
 
 
-class Writer(Generic[Line]):
+class Writer:
     """Adds lines to a log that this process holds."""
 
-    def __init__(self, log: Log[Line]) -> None:
+    def __init__(self, log: Log) -> None:
         self._path = log.path
         self.lines = log.read()
+        if self._path.exists() and not self._path.read_bytes().endswith(b"\n"):
+            # What a crash left of a line goes; a whole one that lacks its end alone, as editors leave it, gets one.
+            write_atomically(self._path, lines_of(self.lines))
 
-    def add(self, line: Line) -> None:
-        """Add one line, on the disk when this returns. What an earlier crash left of a line is cut off first."""
-        with self._path.open("ab+") as file:
-            file.truncate(_end_of_whole_lines(file))
+    def add(self, line: Answer) -> None:
+        """Add one line, on the disk when this returns."""
+        with self._path.open("ab") as file:
             file.write(lines_of([line]))
             file.flush()
             os.fsync(file.fileno())
         self.lines.append(line)
 
-    def add_all(self, lines: Sequence[Line]) -> None:
+    def add_all(self, lines: Sequence[Answer]) -> None:
         """Add many lines, all or none."""
         if lines:
             write_atomically(self._path, lines_of([*self.lines, *lines]))
             self.lines += lines
 
 
-def read_lines(path: Path, kind: type[Any]) -> list[Any]:
-    """Every whole line of a JSONL file of ours. Raises: Corrupt, naming the line."""
-    *lines, _cut_off = path.read_bytes().split(b"\n")
-    decoder = msgspec.json.Decoder(kind)
-    found = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            found.append(decoder.decode(line))
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise Corrupt(f"line {number} of {path} is damaged: {error}", fix="mend the line, or remove it") from error
-    return found
+def last_lines(lines: Iterable[Answer]) -> dict[str, Answer]:
+    """The last line of each task: the one that holds."""
+    return {line.task: line for line in lines}
 
 
 def lines_of(values: Iterable[Any]) -> bytes:
@@ -157,12 +174,16 @@ def lines_of(values: Iterable[Any]) -> bytes:
     return b"".join(msgspec.json.encode(value) + b"\n" for value in values)
 
 
-def _end_of_whole_lines(file: Any) -> int:
-    file.seek(0)
-    return int(file.read().rfind(b"\n") + 1)
-
-
-def _holding(lines: Iterable[Line], state: str) -> dict[str, Line]:
-    """The last line of each task, where it is in a state."""
-    last = {line.task: line for line in lines}
-    return {task: line for task, line in last.items() if line.state == state}
+def _read_lines(path: Path, kind: type[Any]) -> list[Any]:
+    """Every line of a JSONL file of ours, but for a last one that breaks off. Raises: Corrupt, naming the line."""
+    lines = path.read_bytes().split(b"\n")
+    decoder = msgspec.json.Decoder(kind)
+    found = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            found.append(decoder.decode(line))
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            if number == len(lines):
+                break
+            raise Corrupt(f"line {number} of {path} is damaged: {error}", fix="mend the line, or remove it") from error
+    return found
