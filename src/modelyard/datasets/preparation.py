@@ -36,7 +36,7 @@ from modelyard.datasets.personal.presidio import Presidio
 from modelyard.datasets.pipeline.blocks import row_steps
 from modelyard.datasets.pipeline.first_pass import BlockFeed, FirstPass, Progress
 from modelyard.datasets.pipeline.plan import Plan
-from modelyard.datasets.pipeline.second_pass import GONE, SecondPass, StepDrops
+from modelyard.datasets.pipeline.second_pass import GONE, SecondPass, Splits, StepDrops
 from modelyard.datasets.pipeline.set_steps import Fetch, SetSteps, set_steps
 from modelyard.datasets.pipeline.spool import join_quarantine
 from modelyard.datasets.report.building import build_report, straddling
@@ -174,8 +174,7 @@ class _Preparation:
 
     def _run(self, workers: Workers) -> Prepared:
         plan = self._first_pass(workers)
-        work, drops = self._set_steps(plan, workers)
-        splits = np.where(work.alive, work.index.split, GONE).astype(np.int8)
+        splits, drops, told = self._set_steps(plan, workers)
         second = SecondPass(self._first, plan, splits, drops)
         self._first.ledger.merge(second.counts())
         statistics = second.run(self._out, workers, self._progress)
@@ -194,8 +193,7 @@ class _Preparation:
             ledger=self._first.ledger,
             statistics=statistics,
             shape=plan.shape.describe(),
-            clusters=work.clusters(),
-            straddling={step: straddling(lost, work.index.split) for step, lost in drops},
+            **told,
         )
         write_json_atomically(self._out / "report.json", report)
         return Prepared(
@@ -245,14 +243,16 @@ class _Preparation:
             fix="mend the lines; each needs one JSON object, or the cells that the header names",
         )
 
-    def _set_steps(self, plan: Plan, workers: Workers) -> tuple[SetSteps, list[StepDrops]]:
-        """The steps over all rows, and what each let go."""
+    def _set_steps(self, plan: Plan, workers: Workers) -> tuple[Splits, list[StepDrops], dict[str, Any]]:
+        """The split of each row that is left, what each step over all rows let go, and what the report tells of it.
+
+        The keys of the rows are needed here alone, and leave the memory with this call.
+        """
         first = self._first
-        hashes = np.ascontiguousarray(first.digests.load()[:, :8]).view(">u8")[:, 0].astype(np.uint64)
         work = SetSteps.over(
             first.index(),
             bands=first.bands,
-            hashes=hashes,
+            hashes=first.hashes,
             fetch=Fetch(folder=self._folder, places=first.places, config=self._config),
             workers=workers,
             is_labelled=plan.has_labels,
@@ -261,7 +261,11 @@ class _Preparation:
         for step, lost in work.run(self._config):
             drops.append((step, lost))
             self._progress(step, len(first.places), len(first.places))
-        return work, drops
+        told = {
+            "clusters": work.clusters(),
+            "straddling": {step: straddling(lost, work.index.split) for step, lost in drops},
+        }
+        return np.where(work.alive, work.index.split, GONE).astype(np.int8), drops, told
 
     def _told_sources(self, parents: Sequence[Source]) -> list[dict[str, Any]]:
         """The sources as the report tells of them, with how they were read."""

@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from modelyard.datasets.duplicates.exact import drops_of
+from modelyard.datasets.duplicates.exact import drops_of, repeated
 from modelyard.datasets.index import Drops, Flags, Index
 
 CAUSES = (
@@ -20,7 +20,7 @@ def drop_conflicts(index: Index, alive: Flags, copies: npt.NDArray[np.int32], mo
     The mode `drop` keeps none of them, `keep` all. Votes are counted with exact duplicates, by `copies`. Rows that
     are alive differ in prompt or answer. Shapes: alive, copies (rows,).
     """
-    places = np.flatnonzero(alive)
+    places = repeated(index.prompt_key[:, 0], np.flatnonzero(alive)) if mode != "keep" else np.zeros(0, np.int64)
     keys = index.prompt_key[places]
     order = np.lexsort((keys[:, 1], keys[:, 0]))
     is_new = np.ones(len(order), bool)
@@ -36,8 +36,6 @@ def drop_conflicts(index: Index, alive: Flags, copies: npt.NDArray[np.int32], mo
     goes = (num_answers[group] > 1) & ((votes < most[group]) | (num_first[group] > 1))
     if mode == "drop":
         cause, goes = np.full(len(places), _CONFLICTING), num_answers[group] > 1
-    if mode == "keep":
-        goes = np.zeros(len(places), bool)
     numbers = np.where(
         (cause == _MINORITY)[:, None],
         np.stack([votes, most[group]], axis=1),

@@ -6,6 +6,7 @@ import numpy.typing as npt
 from modelyard.datasets.index import Drops, Flags, Hashes, Index
 from modelyard.datasets.texts import Ints
 
+_JOIN = np.uint64(0x9E3779B97F4A7C15)
 CAUSES = (
     "exact duplicate: same prompt and answer as {witness}",
     "repeated id: another row has its id too, {witness}",
@@ -19,20 +20,35 @@ def drop_exact_duplicates(index: Index, alive: Flags) -> tuple[Drops, npt.NDArra
     training rows lose them. A given id that comes again on another row is rejected as well, as reports tell rows apart
     by it. Shape of the counts: (rows,), 1 for a row that stands for itself.
     """
-    places = np.flatnonzero(alive)
     columns = (index.prompt_key[:, 0], index.prompt_key[:, 1], index.answer_key[:, 0], index.answer_key[:, 1])
-    witness = first_of_each(columns, index, places)
-    copies = np.zeros(len(index), np.int32)
-    np.add.at(copies, witness, 1)
-    copies[~alive] = 1
-    copies[places[witness != places]] = 1
-    kept = places[witness == places]
-    named = kept[index.id_key[kept] != 0]
+    alike = repeated(columns[0] + columns[2] * _JOIN, np.flatnonzero(alive))
+    witness = first_of_each(columns, index, alike)
+    is_copy = witness != alike
+    copies = np.ones(len(index), np.int32)
+    np.add.at(copies, witness[is_copy], 1)
+    stays = alive & (index.id_key != 0)
+    stays[alike[is_copy]] = False
+    named = repeated(index.id_key, np.flatnonzero(stays))
     by_id = first_of_each((index.id_key,), index, named, by_split=False)
-    lost = np.concatenate([places[witness != places], named[by_id != named]])
-    because = np.concatenate([witness[witness != places], by_id[by_id != named]])
-    cause = np.repeat(np.array([0, 1], np.uint8), [int((witness != places).sum()), int((by_id != named).sum())])
+    lost = np.concatenate([alike[is_copy], named[by_id != named]])
+    because = np.concatenate([witness[is_copy], by_id[by_id != named]])
+    cause = np.repeat(np.array([0, 1], np.uint8), [int(is_copy.sum()), int((by_id != named).sum())])
     return drops_of(lost, because, cause, CAUSES), copies
+
+
+def repeated(keys: Hashes, places: Ints) -> Ints:
+    """Of some places those, in their order, whose key another one of them has. Shapes: keys (rows,), places (any,).
+
+    Few rows are left to look at, which is what keeps memory low over millions of them.
+    """
+    values = keys[places]
+    ordered = np.sort(values)
+    shared = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+    if not len(shared):
+        return places[:0]
+    found = np.minimum(np.searchsorted(shared, values), len(shared) - 1)
+    among: Ints = places[shared[found] == values]
+    return among
 
 
 def first_of_each(columns: tuple[Hashes, ...], index: Index, places: Ints, *, by_split: bool = True) -> Ints:

@@ -46,7 +46,7 @@ def drop_near_duplicates(
     `fetch` gives the folded texts at rising places, also in workers.
     """
     rank = np.empty(len(index), np.int64)
-    rank[np.lexsort((np.arange(len(index)), -index.split.astype(np.int64)))] = np.arange(len(index))
+    rank[np.argsort(-index.split, kind="stable")] = np.arange(len(index))
     pairs = _candidates(index, alive, bands, rank, config)
     tasks = (
         _Verification(fetch=fetch, pairs=pairs[begin : begin + _BATCH_PAIRS], words=config.words)

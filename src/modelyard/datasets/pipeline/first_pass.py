@@ -99,6 +99,10 @@ class FirstPass:
             num_chars=self._num_chars.load(),
         )
 
+    def hashes(self) -> Hashes:
+        """The first 64 bits of each row's digest. Shape: (rows,)."""
+        return np.ascontiguousarray(self.digests.mapped()[:, :8]).view(">u8")[:, 0].astype(np.uint64)
+
     def where(self, place: int) -> str:
         """File and line of a row, as reasons name it."""
         return f"{self.sources[self.places.block_of(place)]}:{self._line_of[place]}"

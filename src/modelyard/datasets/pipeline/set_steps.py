@@ -72,12 +72,12 @@ class SetSteps:
     """The steps over all rows of one preparation. After `run`, `alive` marks the rows that are left.
 
     `copies` counts, by place, the rows that are exactly alike, `similar` the near-duplicates that gave way to a row;
-    `hashes` are 64 bits of each row's digest, by which rows are ordered where their order in the files must not matter.
+    `hashes` gives 64 bits of each row's digest, which order rows where their order in the files must not matter.
     """
 
     index: Index
     bands: BandStore
-    hashes: Hashes
+    hashes: Callable[[], Hashes]
     fetch: Fetch
     workers: Workers
     is_labelled: bool
@@ -87,7 +87,14 @@ class SetSteps:
 
     @classmethod
     def over(
-        cls, index: Index, *, bands: BandStore, hashes: Hashes, fetch: Fetch, workers: Workers, is_labelled: bool
+        cls,
+        index: Index,
+        *,
+        bands: BandStore,
+        hashes: Callable[[], Hashes],
+        fetch: Fetch,
+        workers: Workers,
+        is_labelled: bool,
     ) -> "SetSteps":
         """Before any of them: every row is alive and stands for itself."""
         return cls(
@@ -148,7 +155,7 @@ class SetSteps:
         return drop_semantic_duplicates(self.index, self.alive, vectors, semantic.threshold)
 
     def _balance(self, config: DatasetConfig) -> Drops:
-        return balance(self.index, self.alive, self.hashes, _asked(config.balance))
+        return balance(self.index, self.alive, self.hashes(), _asked(config.balance))
 
 
 def _asked(section: _Section | None) -> _Section:
