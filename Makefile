@@ -61,7 +61,7 @@ test-vllm: $(BIN)/.dev ## The demo's adapter in a real vLLM (installs it in .ven
 	bash scripts/vllm_env.sh
 	$(PYTEST) -m vllm -s $(ARGS)
 
-bench: $(BIN)/.dev ## Data preparation beside its peers: speed, memory, near-duplicates, personal data (about 20 minutes)
+bench: $(BIN)/.dev ## Data preparation beside its peers: speed, memory, near-duplicates, personal data (about 10 minutes)
 	bash benchmarks/peers/setup.sh
 	$(BIN)/python benchmarks/preparation.py $(ARGS)
 	$(BIN)/python benchmarks/near_duplicates.py

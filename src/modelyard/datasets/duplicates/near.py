@@ -32,8 +32,8 @@ CAUSES = (
     "near-duplicate: similarity {a:.2f} to {witness}",
     "near-duplicate with another answer in another split: similarity {a:.2f} to {witness}",
 )
-# Pairs whose texts a worker holds at once: some 100 MB of them where rows have a kilobyte.
-_BATCH_PAIRS = 50_000
+# Pairs whose texts a worker holds at once: some 50 MB of them where rows have a kilobyte.
+_BATCH_PAIRS = 25_000
 Fetch = Callable[[Ints], Texts]
 Similarities = npt.NDArray[np.float64]
 
