@@ -2,6 +2,7 @@
 
 import io
 import json
+import resource
 import sys
 from pathlib import Path
 from typing import Any
@@ -29,17 +30,18 @@ class Shop:
         self._monkeypatch = monkeypatch
         self._capsys = capsys
 
-    def run(self, *words: str, typed: str = "") -> tuple[int, str, str]:
+    def run(self, *words: str, typed: str | bytes = "") -> tuple[int, str, str]:
         """The exit code, standard output and standard error of a command; `typed` comes through a pipe."""
         self._monkeypatch.setattr(sys, "argv", ["modelyard", *words])
-        self._monkeypatch.setattr(sys, "stdin", io.StringIO(typed))
+        data = typed.encode() if isinstance(typed, str) else typed
+        self._monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
         self._capsys.readouterr()
         with pytest.raises(SystemExit) as end:
             main()
         told = self._capsys.readouterr()
         return int(end.value.code or 0), told.out, told.err
 
-    def label(self, *words: str, typed: str = "", code: int = 0) -> str:
+    def label(self, *words: str, typed: str | bytes = "", code: int = 0) -> str:
         """What `modelyard label` prints: its result, or its error."""
         seen, out, err = self.run("label", *words, typed=typed)
         assert seen == code, err
@@ -134,6 +136,24 @@ def test_what_is_typed_and_what_is_not(job: Shop) -> None:
     assert job.tell("start", "intents", typed="")["person"] == "grace"
 
 
+def test_a_line_that_is_not_utf_8_is_told_and_what_came_before_it_is_kept(shop: Shop) -> None:
+    shop.label("create", "notes", "--from", "raw.jsonl")
+    said = shop.label("start", "notes", "--as", "ada", typed=b"a question\ncaf\xe9\nmore\n", code=2)
+    assert r"not UTF-8: b'caf\xe9\n'" in said
+    assert [line["label"] for line in lines_of(shop.folder / "labelling/notes/answers-ada.jsonl")] == ["a question"]
+
+
+def test_a_command_in_place_of_a_reason_decides_nothing(job: Shop) -> None:
+    folder = LabellingFolder.open(job.folder / "labelling/intents")
+    first, second = list(folder.tasks)[:2]
+    say(folder, "ada", {first: "delivery", second: "delivery"})
+    say(folder, "bob", {first: "refund", second: "refund"})
+    job.label("adjudicate", "intents", "--as", "carl", typed="1\n:skip\n2\n\nit is about money\n:undo\n1\n:quit\n")
+    assert [(one["task"], one["note"], one["state"]) for one in lines_of(folder.path / "decisions.jsonl")] == [
+        (first, "", "skipped"), (second, "it is about money", "given"), (second, "", "withdrawn"),
+    ]  # fmt: skip
+
+
 def test_numbers_and_tables(job: Shop) -> None:
     assert "Nobody has answered yet" in job.label("show", "intents")
     assert "No task has two answers yet" in job.label("agreement", "intents")
@@ -168,6 +188,7 @@ def test_free_texts_and_the_choice_among_them(shop: Shop) -> None:
         (("create", "intents", "--from", "raw.jsonl"), 5, "already"),
         (("create", "one", "--from", "raw.jsonl", "--labels", "a"), 2, "the only label"),
         (("create", "one", "--from", "raw.jsonl", "--text", "{"), 2, "a template such as"),
+        (("create", "one", "--from", "raw.jsonl", "--question", "caf\udce9?"), 2, "the question is not UTF-8"),
         (("create", "one", "--from", "no*.jsonl"), 2, "names no file"),
         (("import", "intents", "nowhere.csv"), 2, "is no file"),
         (("finish", "intents", "--to", "out.jsonl"), 3, "4 of 4 tasks"),
@@ -176,6 +197,31 @@ def test_free_texts_and_the_choice_among_them(shop: Shop) -> None:
 def test_mistakes_are_told_with_their_exit_codes(job: Shop, words: tuple[str, ...], code: int, said: str) -> None:
     assert said in job.label(*words, code=code)
     assert said in json.dumps(json.loads(job.label(*words, "--json", code=code))["error"], ensure_ascii=False)
+
+
+def test_the_lines_for_the_project_file_name_the_rows_as_it_does(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my rows").mkdir()
+    monkeypatch.chdir(tmp_path / "my rows")
+    shop.label("create", "intents.v2", "--from", "../raw.jsonl", "--labels", "a,b")
+    shop.label("start", "intents.v2", "--as", "ada", typed="a\na\nb\nb\n")
+    said = shop.label("finish", "intents.v2", "--to", "out.jsonl")
+    assert "4 of 4 tasks written to out.jsonl" in said
+    assert '  intents_v2: {path: "my rows/out.jsonl", prompt:' in said
+
+
+def test_a_full_disk_is_told_and_what_was_said_before_is_kept(job: Shop) -> None:
+    path = job.folder / "labelling" / "intents" / "answers-ada.jsonl"
+    job.label("start", "intents", "--as", "ada", typed="1\n")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 20, before[1]))
+    try:
+        assert "the disk is full" in job.label("start", "intents", "--as", "ada", typed="2\n", code=6)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "3 done now, 0 waiting" in job.label("start", "intents", "--as", "ada", typed="2\n2\n2\n")
+    assert [one["label"] for one in lines_of(path)] == ["delivery", "refund", "refund", "refund"]
 
 
 def test_a_person_sits_once(job: Shop) -> None:

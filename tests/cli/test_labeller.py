@@ -98,6 +98,29 @@ def test_ctrl_c_loses_nothing_and_gives_the_terminal_back(job: LabellingFolder) 
     assert said(job) == {"t0": ("good", "")}
 
 
+def test_a_key_that_is_many_bytes_is_no_answer_and_swallows_none(job: LabellingFolder) -> None:
+    with terminal(job) as one:
+        one.wait_for("? help")
+        # F5, again and again as a held key repeats; arrows; F1 in three dialects; Alt and a letter; then answers.
+        one.press("\x1b[15~" * 7 + "\x1b[A\x1b[1;5D" * 7 + "\x1b[[A\x1bOP\x1b[11~\x1bx" + "1" + "\x1b[B" + "2")
+        one.wait_for("text number 2")
+        one.wait_for("? help")
+        one.press("q")
+        assert one.finish()[0] == 0
+    assert said(job) == {"t0": ("good", ""), "t1": ("bad", "")}
+
+
+def test_ended_by_another_program_the_terminal_is_given_back(job: LabellingFolder) -> None:
+    with terminal(job) as one:
+        one.wait_for("? help")
+        one.press("1")
+        one.wait_for("? help")
+        one.process.terminate()
+        assert one.finish()[0] == 143
+        assert one.is_as_before
+    assert said(job) == {"t0": ("good", "")}
+
+
 def test_ctrl_d_ends_a_sitting(job: LabellingFolder) -> None:
     with terminal(job, "label", "start", "tone", "--as", "ada", "--json") as one:
         one.wait_for("? help")

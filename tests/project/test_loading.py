@@ -138,6 +138,14 @@ def test_what_is_no_project_file_is_refused_in_words(text: str, said: str) -> No
     assert said in problem_of(text)
 
 
+def test_a_wrong_value_is_told_by_its_beginning() -> None:
+    # 20,000 values by aliases: the message stays one that people can read.
+    text = "a: &a [x, x, x, x, x, x, x, x, x, x]\nb: &b [" + "*a, " * 2000 + "]\nproject: *b\n"
+    told = problem_of(text)
+    assert "modelyard.yaml:3:1: 'project' is [['x', 'x'" in told
+    assert len(told) < 2000
+
+
 def test_a_file_that_cannot_be_read_is_refused_in_words(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="there is no project file"):
         load_project(tmp_path / "modelyard.yaml")

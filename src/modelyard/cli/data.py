@@ -186,7 +186,7 @@ def rejected(
         lines = [(f"{one['source']}:{one['line']}", one["step"], one["reason"], one["raw"]) for one in found]
         table(("row", "step", "reason", "text"), lines, empty="No row was dropped.")
         if len(found) < total:
-            say(f"{total - len(found):,} more: -n {total}, or --json")
+            say(f"{total - len(found):,} more: -n {total}")
 
     emit(found, as_json=as_json, text=text)
 

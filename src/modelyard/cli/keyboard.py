@@ -2,12 +2,15 @@
 
 import os
 import select
+import signal
 import sys
 import termios
 import tty
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
+
+from modelyard.core.errors import InvalidInput
 
 _ESCAPE_S = 0.05
 _END_OF_INPUT = "\x04"
@@ -35,6 +38,8 @@ def keyboard(*, single_keys: bool) -> Iterator[Keyboard]:
         return
     descriptor = sys.stdin.fileno()
     before = termios.tcgetattr(descriptor)
+    # Ended by another program, we give the terminal back as well.
+    at_end = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         # Before anything is shown: what is pressed as soon as it is must come as a key already.
         if single_keys:
@@ -42,10 +47,11 @@ def keyboard(*, single_keys: bool) -> Iterator[Keyboard]:
         yield TerminalKeys(descriptor, before)
     finally:
         termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
+        signal.signal(signal.SIGTERM, at_end)
 
 
 class PipedLines:
-    """Lines of a pipe or a file."""
+    """Lines of a pipe or a file, in UTF-8 whatever the locale. Raises: InvalidInput for a line that is not."""
 
     has_keys = False
 
@@ -54,10 +60,17 @@ class PipedLines:
 
     def line(self, ask: Callable[[], None]) -> str:
         ask()
-        line = sys.stdin.readline()
+        line = sys.stdin.buffer.readline()
         if not line:
             raise EOFError
-        return line.rstrip("\r\n")
+        try:
+            return line.decode().rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise InvalidInput(
+                f"a line of the input is not UTF-8: {line[:40]!r}",
+                expected="text in UTF-8",
+                fix="recode it, for example with iconv; what was said before it is kept, the same command goes on",
+            ) from error
 
 
 class TerminalKeys:
@@ -74,9 +87,7 @@ class TerminalKeys:
         if key == _END_OF_INPUT:
             raise EOFError
         if key == "\x1b":
-            # Arrows and their like are an escape with more behind it, which comes at once.
-            if select.select([self._descriptor], [], [], _ESCAPE_S)[0]:
-                os.read(self._descriptor, 16)
+            self._pass_sequence()
             return ""
         return key
 
@@ -89,6 +100,28 @@ class TerminalKeys:
             line += self._character()
         termios.tcsetattr(self._descriptor, termios.TCSADRAIN, now)
         return line.rstrip("\r\n")
+
+    def _pass_sequence(self) -> None:
+        """Read what belongs to an escape, and no key more: F5 is ESC [ 1 5 ~, and its 1 must not be an answer.
+
+        Arrows and their like are an escape with more behind it, which comes at once. Source: ECMA-48, 5.4.
+        """
+        opening = self._character() if self._comes() else ""
+        if opening == "O":
+            self._next_byte()
+        elif opening == "[":
+            final = self._next_byte()
+            while final and not b"@" <= final <= b"~":
+                final = self._next_byte()
+            if final == b"[":
+                # The function keys of a Linux console have a second bracket.
+                self._next_byte()
+
+    def _comes(self) -> bool:
+        return bool(select.select([self._descriptor], [], [], _ESCAPE_S)[0])
+
+    def _next_byte(self) -> bytes:
+        return os.read(self._descriptor, 1) if self._comes() else b""
 
     def _character(self) -> str:
         """One character, of one byte or more. Read byte by byte, so that nothing waits in a buffer of ours."""

@@ -1,5 +1,6 @@
 """`modelyard label`: texts labelled by people, and what they agree on."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -209,8 +210,9 @@ def finish(
     with open_app(project) as app:
         folder = _folder(app, name)
         found = counts(write(folder, Path(to), majority=majority, skip_undecided=skip_undecided))
+        path = os.path.relpath(to, app.places.root)
     facts: dict[str, Any] = {"name": name, "path": to, "outcomes": found}
-    emit(facts, as_json=as_json, text=lambda: finished_text(folder.job, to, found))
+    emit(facts, as_json=as_json, text=lambda: finished_text(folder.job, to, path, found))
 
 
 def _folder(app: "App", name: str) -> "LabellingFolder":

@@ -1,5 +1,7 @@
 """How labelling jobs look to a person in a terminal."""
 
+import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -88,13 +90,15 @@ def agreement_text(found: "Agreement") -> None:
     table(("most confused", "pairs of answers"), confused, empty="Nobody disagrees.")
 
 
-def finished_text(job: Job, path: str, found: Mapping[str, int]) -> None:
-    """What was written, and how a dataset takes it."""
+def finished_text(job: Job, to: str, path: str, found: Mapping[str, int]) -> None:
+    """What was written, and how a dataset takes it: its `path` as the project file has it, not as it was typed."""
     written = sum(found[how] for how in DECIDED)
     told = ", ".join(f"{number:,} {_HOW[how]}" for how, number in found.items() if number)
-    say(f"{written:,} of {sum(found.values()):,} tasks written to {path}: {told}")
+    say(f"{written:,} of {sum(found.values()):,} tasks written to {to}: {told}")
     say("As a dataset, in modelyard.yaml:")
-    say(f'  {job.name}: {{path: {path}, prompt: "{{text}}", answer: "{{label}}", id: id, meta: meta}}')
+    path = path if re.fullmatch(r"[\w./-]+", path) else json.dumps(path, ensure_ascii=False)
+    name = re.sub("[^A-Za-z0-9_-]", "_", job.name)
+    say(f'  {name}: {{path: {path}, prompt: "{{text}}", answer: "{{label}}", id: id, meta: meta}}')
 
 
 def _wanted(per_task: int) -> str:

@@ -69,7 +69,7 @@ class Labeller:
         while (request := self._request()).kind not in ("label", "skip", "undo", "quit"):
             self._stay(request)
         if request.kind == "label":
-            self._answer(task, request.text)
+            self._sitting.answer(task, request.text, self._note)
             self._last = f"last: {request.text}"
         elif request.kind == "skip":
             self._sitting.skip(task, self._note)
@@ -77,9 +77,6 @@ class Labeller:
         elif request.kind == "undo":
             self._undo()
         return request.kind != "quit"
-
-    def _answer(self, task: Task, label: str) -> None:
-        self._sitting.answer(task, label, self._note)
 
     def _is_taken_back(self) -> bool:
         """Whether the person takes the last answer back where no task waits: it may have been a slip as well."""
@@ -185,12 +182,19 @@ class Adjudicator(Labeller):
             place = "" if self._job.labels else f"#{number} "
             self._print(f"{place}{answer.by}: {answer.label}{noted}", "cyan")
 
-    def _answer(self, task: Task, label: str) -> None:
-        while not self._note:
-            self._note = self._line("why")
-        self._sitting.answer(task, label, self._note)
-
     def _request(self) -> Request:
+        request = self._choice()
+        if request.kind != "label" or self._note:
+            return request
+        # A command in place of the reason is one: nobody means ':quit' for a reason.
+        while (said := of_line(self._line("why"), (), {})).kind == "nothing":
+            self._stay(said)
+        if said.kind == "label":
+            self._note = said.text
+            return request
+        return said
+
+    def _choice(self) -> Request:
         request = super()._request()
         place = re.fullmatch(r"#(\d+)", request.text)
         if request.kind != "label" or self._job.labels or not place:

@@ -1,5 +1,6 @@
 """The entry point. Imports nothing heavy: each command loads what it needs when it runs."""
 
+import errno
 import os
 import sys
 from typing import Annotated, NoReturn
@@ -12,6 +13,7 @@ from modelyard.cli.output import note, report_error
 from modelyard.core.errors import MissingExtra, ModelyardError, Unavailable
 
 _INTERRUPTED = 130
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # Which extra brings a package that a command may find missing.
 _EXTRAS = {
     **dict.fromkeys(("alembic", "fsspec", "sqlalchemy"), "records"),
@@ -90,10 +92,16 @@ def main() -> None:
 def _in_words(error: OSError) -> ModelyardError:
     """What the operating system refused: a full disk, a read-only folder, a file where a folder should be."""
     where = f": {error.filename}" if error.filename else ""
+    if error.errno in _NO_ROOM:
+        return Unavailable(
+            f"the disk is full: {error.strerror}{where}",
+            expected="room to write, beside the project file and where its state lies",
+            fix="free some space and run the same command again; what was finished before is kept",
+        )
     return Unavailable(
         f"{error.strerror or error}{where}",
-        expected="a folder that can be written",
-        fix="free space or name another folder with MODELYARD_STATE",
+        expected="a path that can be read or written",
+        fix="correct the path or its permissions; where it is the state's, MODELYARD_STATE names another folder",
     )
 
 

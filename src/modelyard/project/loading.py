@@ -1,6 +1,7 @@
 """Reading a project file: every mistake is told with its line, its column and the nearest right word."""
 
 import difflib
+import reprlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -101,7 +102,15 @@ def _problem(tree: Any, detail: dict[str, Any], name: str) -> str:
         return f"{where}: unknown key '{location[-1]}'{_nearest(location)}"
     if detail["type"] == "missing":
         return f"{where}: '{dotted}' is missing"
-    return f"{where}: '{dotted}' is {detail['input']!r}: {detail['msg']}"
+    return f"{where}: '{dotted}' is {_short(detail['input'])}: {detail['msg']}"
+
+
+def _short(value: Any) -> str:
+    """A wrong value for people: its beginning. A few aliases in YAML can stand for gigabytes."""
+    shown = reprlib.Repr()
+    shown.maxstring = shown.maxother = 120
+    shown.maxlevel = 3
+    return shown.repr(value)
 
 
 def _position(tree: Any, location: Sequence[str | int]) -> str:

@@ -40,6 +40,7 @@ def create_job(
     path = job_path(root, plan.name)
     LabellingFolder.check_free(path)
     labels = check_labels(plan.labels)
+    _check_question(plan.question)
     gathered = _from_files(root, plan, progress) if _names_files(plan.origin) else _from_dataset(plan, tools())
     tasks = sample(gathered.tasks, plan.num_sampled, plan.seed) if plan.num_sampled else gathered.tasks
     job = Job(
@@ -53,6 +54,14 @@ def create_job(
         created_ms=now_ms(),
     )
     return LabellingFolder.create(path, job, tasks), gathered
+
+
+def _check_question(question: str) -> None:
+    """A shell hands bytes that are not UTF-8 on as halves of characters, which no file takes."""
+    try:
+        question.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInput(f"the question is not UTF-8: {question!a}", expected="text in UTF-8") from error
 
 
 def _names_files(origin: str) -> bool:

@@ -148,3 +148,17 @@ def test_it_does_not_wait_for_hours() -> None:
 def test_nobody_there_costs_nothing() -> None:
     with pytest.raises(Unavailable, match="does not answer"):
         ask(f"http://127.0.0.1:{free_port()}", retries=1)
+
+
+@pytest.mark.parametrize("half", [b"\\ud83d", b"\xf0\x9f", b"\\udc00"])
+def test_half_a_character_costs_no_answer(half: bytes) -> None:
+    body = b'{"model": "m", "choices": [{"message": {"content": "Good ' + half + b'"}, "finish_reason": "length"}]}'
+    with serving(lambda _, number: Told(body)) as server:
+        (reply,), lost = ask(server.url)
+    assert (reply.text.rstrip("\ufffd"), reply.text[-1], lost) == ("Good ", "\ufffd", 0)
+
+
+@pytest.mark.parametrize(("status", "error"), [(200, Unavailable), (401, EngineFailed)])
+def test_a_nested_bomb_is_told_in_words(status: int, error: type[Exception]) -> None:
+    with serving(lambda body, number: Told(b"[" * 100_000, status)) as server, pytest.raises(error, match=r"\[\[\["):
+        ask(server.url, retries=0)

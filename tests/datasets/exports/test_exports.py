@@ -84,6 +84,23 @@ def test_hugging_face_reads_what_was_written(tmp_path: Path, shape: str) -> None
         assert {**row} == told
 
 
+def test_no_export_removes_what_somebody_else_wrote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("datasets")
+    _, folder = prepare_file(write_rows(tmp_path / "rows.jsonl", ROWS["chat"]))
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    export_huggingface(folder, precious)
+    assert export_huggingface(folder, precious) == {"train": 1}
+    (precious / "thesis.txt").write_text("years of work")
+    monkeypatch.chdir(precious)
+    for out in (precious, Path(), precious / "thesis.txt"):
+        with pytest.raises(InvalidInput, match=r"would be replaced as a whole: thesis\.txt"):
+            export_huggingface(folder, out)
+    with pytest.raises(InvalidInput, match="is a folder"):
+        export_jsonl(folder, precious, ["train"])
+    assert (precious / "thesis.txt").read_text() == "years of work"
+
+
 def test_many_parts_are_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("modelyard.datasets.sources.reader.BLOCK_BYTES", 100)
     monkeypatch.setattr("modelyard.datasets.sources.opening.CHUNK_BYTES", 100)

@@ -97,7 +97,17 @@ def test_an_interval_is_the_same_for_the_same_seed() -> None:
 def test_specific_agreement_and_confusions_by_hand() -> None:
     codes = of_table(COHEN)
     assert specific_agreement(codes, 0) == pytest.approx(2 * 88 / (120 + 100))
-    assert confusions(codes, 4).tolist() == [[0, 24, 20, 0], [24, 0, 16, 0], [20, 16, 0, 0], [0, 0, 0, 0]]
+    assert confusions(codes) == {(0, 1): 24, (0, 2): 20, (1, 2): 16}
+    assert confusions(np.array([[2, 1, 1], [1, MISSING, 1], [MISSING, 3, 1]])) == {(1, 2): 2, (1, 3): 1}
+
+
+def test_free_texts_that_nobody_repeats_need_no_table_of_tasks_and_labels() -> None:
+    # 40,000 labels: a table over tasks or over labels would take gigabytes.
+    codes = np.arange(40_000).reshape(-1, 2)
+    assert measured(raw_agreement, codes) == 0
+    assert measured(cohen_kappa, codes) == 0
+    assert measured(krippendorff_alpha, codes) == pytest.approx(0, abs=1e-4)
+    assert len(confusions(codes)) == 20_000
 
 
 @pytest.mark.parametrize("measure", [cohen_kappa, fleiss_kappa, krippendorff_alpha])

@@ -122,6 +122,24 @@ def test_one_bad_row_and_nothing_is_taken(folder: LabellingFolder, tmp_path: Pat
     assert labels(folder, "ada") == {"t3": "good"}
 
 
+def test_a_column_of_texts_that_was_sorted_by_itself_is_no_answer(folder: LabellingFolder, tmp_path: Path) -> None:
+    rows = "t0,text number 1,good\nt1,Text  number 1,bad\nt2,,bad\n"
+    with pytest.raises(DataInvalid, match=r"answers\.csv:2: changed text: .*'t0' than 'text number 1'"):
+        import_answers(folder, sheet(tmp_path / "answers.csv", "id,text,label\n" + rows), "ada")
+    assert labels(folder, "ada") == {}
+    rows = rows.replace("number 1,good", "number 0,good")
+    assert import_answers(folder, sheet(tmp_path / "answers.csv", "id,text,label\n" + rows), "ada").num_new == 3
+
+
+def test_a_note_without_a_label_takes_no_label_back(folder: LabellingFolder, tmp_path: Path) -> None:
+    say(folder, "ada", {"t0": "good"})
+    path = sheet(tmp_path / "answers.csv", "id,label,note\nt0,,on second thoughts\nt1,,no idea\n")
+    assert import_answers(folder, path, "ada").num_new == 2
+    assert import_answers(folder, path, "ada").num_same == 2
+    assert labels(folder, "ada") == {"t0": "good"}
+    assert folder.answers()["ada"]["t0"].note == "on second thoughts"
+
+
 def test_many_bad_rows_are_counted(folder: LabellingFolder, tmp_path: Path) -> None:
     rows = "".join(f"x{number},good\n" for number in range(50))
     with pytest.raises(DataInvalid, match="and 30 more"):

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from modelyard.core.errors import InvalidInput, Refused
+from modelyard.datasets.labelling.exchange import export_tasks
 from modelyard.datasets.labelling.outcomes import counts, finish, outcomes
 from modelyard.datasets.labelling.storage import LabellingFolder
 from tests.datasets.labelling.jobs import decide, make_job, say
@@ -100,3 +101,15 @@ def test_each_row_tells_who_said_what_and_when(folder: LabellingFolder, tmp_path
 def test_what_is_written_is_jsonl(folder: LabellingFolder, tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=r"does not end in \.jsonl"):
         finish(folder, tmp_path / "out.csv", skip_undecided=True)
+
+
+@pytest.mark.parametrize("name", ["raw.jsonl", "labelling/tone/tasks.jsonl", "labelling/other/../tone/out.jsonl"])
+def test_nothing_of_a_job_is_written_over(tmp_path: Path, name: str) -> None:
+    folder = make_job(tmp_path / "labelling" / "tone")
+    say(folder, "ada", dict.fromkeys(folder.tasks, "good"))
+    (tmp_path / "raw.jsonl").write_text("raw\n")
+    before = (folder.path / "tasks.jsonl").read_bytes()
+    for write in (finish, export_tasks):
+        with pytest.raises(InvalidInput, match="belongs to the job 'tone'"):
+            write(folder, tmp_path / name)
+    assert ((tmp_path / "raw.jsonl").read_text(), (folder.path / "tasks.jsonl").read_bytes()) == ("raw\n", before)

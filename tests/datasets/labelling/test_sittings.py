@@ -101,3 +101,13 @@ def test_only_what_people_disagree_on_is_decided(tmp_path: Path) -> None:
     with adjudication(folder, "eve") as sitting:
         # What another person decided is not eve's to take back.
         assert not sitting.undo()
+
+
+def test_answers_of_earlier_sittings_that_are_taken_back_are_none_of_this_one(tmp_path: Path) -> None:
+    folder = make_job(tmp_path / "tone")
+    with labelling(folder, "ada") as sitting:
+        answer_next(sitting, "good")
+    with labelling(folder, "ada") as sitting:
+        answer_next(sitting, "good")
+        assert (sitting.undo(), sitting.num_given) == (True, 0)
+        assert (sitting.undo(), sitting.num_given) == (True, 0)

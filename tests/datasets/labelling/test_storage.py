@@ -124,3 +124,11 @@ def test_labels_are_meant_whatever_their_case() -> None:
     assert label_meant("goood", ("good", "bad")) is None
     assert label_meant("  any text ", ()) == "any text"
     assert label_meant("  ", ()) is None
+
+
+def test_tasks_that_break_off_are_damaged_as_nothing_is_ever_added_to_them(tmp_path: Path) -> None:
+    folder = make_job(tmp_path / "tone")
+    path = folder.path / "tasks.jsonl"
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(Corrupt, match=r"line 4 of .*tasks\.jsonl is damaged"):
+        assert LabellingFolder.open(folder.path).tasks

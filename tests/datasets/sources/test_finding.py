@@ -58,7 +58,7 @@ def test_brackets_in_names_are_no_globs(tmp_path: Path) -> None:
 
 def test_folder_without_data_says_what_it_holds(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
-    with pytest.raises(DataInvalid, match="folder b holds no file of a known format, but nothing"):
+    with pytest.raises(DataInvalid, match="folder b holds no file of a known format: it is empty"):
         find(tmp_path, "b")
     (tmp_path / "b" / "notes.md").write_text("x")
     with pytest.raises(DataInvalid, match=r"but notes\.md"):

@@ -5,6 +5,7 @@ server's words.
 """
 
 import asyncio
+import json
 import random
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
@@ -170,7 +171,7 @@ class OpenAITeacher:
 def _reply(response: httpx.Response) -> Reply | None:
     """An answer; None for anything else."""
     try:
-        body = msgspec.json.decode(response.content)
+        body = _decoded(response.content)
         choice = body["choices"][0]
         message = choice["message"]
         text = message.get("content") or message.get("refusal") or ""
@@ -182,8 +183,20 @@ def _reply(response: httpx.Response) -> Reply | None:
             prompt_tokens=_count(usage.get("prompt_tokens")),
             completion_tokens=_count(usage.get("completion_tokens")),
         )
-    except (msgspec.DecodeError, UnicodeDecodeError, KeyError, IndexError, TypeError, AttributeError):
+    except (ValueError, RecursionError, KeyError, IndexError, TypeError, AttributeError):
         return None
+
+
+def _decoded(content: bytes) -> Any:
+    """The JSON of an answer. Halves of characters, as a limit of tokens leaves them, become U+FFFD: it is paid for.
+
+    Raises: ValueError, RecursionError.
+    """
+    try:
+        return msgspec.json.decode(content)
+    except ValueError:
+        whole = json.dumps(json.loads(content.decode("utf-8", "replace")), ensure_ascii=False)
+        return msgspec.json.decode(whole.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace"))
 
 
 def _count(value: Any) -> int | None:
@@ -195,7 +208,7 @@ def _error_of(response: httpx.Response) -> tuple[str, str]:
     try:
         error = response.json()["error"]
         return str(error["message"]), str(error.get("code") or error.get("type") or "")
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
         return response.text or response.reason_phrase, ""
 
 

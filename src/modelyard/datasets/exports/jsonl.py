@@ -16,10 +16,12 @@ from modelyard.datasets.schema import examples
 def export_jsonl(folder: Path, out: Path, splits: Sequence[str], shape: str = "chat") -> int:
     """Write the rows of some splits, one a line, and tell how many. The file appears whole or not at all.
 
-    Raises: InvalidInput for a shape that is not known, or that a row does not have.
+    Raises: InvalidInput for a shape that is not known, or that a row does not have, or where `out` is a folder.
     """
     if shape not in SHAPES:
         raise InvalidInput(f"'{shape}' is no shape to export", expected=", ".join(SHAPES))
+    if out.is_dir():
+        raise InvalidInput(f"{out} is a folder", expected="a file to write", fix=f"--to {out / 'rows.jsonl'}")
     out.parent.mkdir(parents=True, exist_ok=True)
     scratch = out.with_name(f".{out.name}.{new_id()}")
     encode = msgspec.json.Encoder().encode

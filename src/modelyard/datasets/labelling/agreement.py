@@ -2,8 +2,12 @@
 
 Answers come as codes: shape (tasks, people), the place of a label in a list, -1 where somebody did not answer. Each
 measure is computed for many samples of tasks at once: `weights` (samples, tasks) says how often a task is in a sample.
+
+Free texts are labels too, nearly as many as there are answers: nothing here has the shape (tasks, labels).
 """
 
+import itertools
+from collections import Counter
 from collections.abc import Callable
 
 import numpy as np
@@ -22,12 +26,9 @@ def raw_agreement(codes: Codes, weights: Floats) -> Floats:
     Shape: (samples,). NaN where no task has two answers. Source: Fleiss (1971), equation 2, with each task's own number
     of answers.
     """
-    counts = label_counts(codes)
-    given = counts.sum(axis=1)
-    shared = given >= 2
-    pairs = (given * (given - 1))[shared]
-    same = (counts * (counts - 1)).sum(axis=1)[shared] / pairs
-    return _divided(weights[:, shared] @ same, weights[:, shared].sum(axis=1))
+    codes, given, weights = _shared(codes, weights)
+    same = _same_pairs(codes) / (given * (given - 1))
+    return _divided(weights @ same, weights.sum(axis=1))
 
 
 def cohen_kappa(codes: Codes, weights: Floats) -> Floats:
@@ -37,11 +38,13 @@ def cohen_kappa(codes: Codes, weights: Floats) -> Floats:
     Source: Cohen (1960), A coefficient of agreement for nominal scales.
     """
     both = (codes != MISSING).all(axis=1)
-    first, second = (_one_hot(codes[both, person], _num_labels(codes)) for person in (0, 1))
-    weights = weights[:, both]
+    codes, weights = codes[both], weights[:, both]
     total = weights.sum(axis=1)
-    observed = _divided(weights @ (codes[both, 0] == codes[both, 1]), total)
-    by_chance = _divided(((weights @ first) * (weights @ second)).sum(axis=1), total**2)
+    observed = _divided(weights @ (codes[:, 0] == codes[:, 1]), total)
+    # A label that one of the two never gave adds nothing.
+    common = [np.isin(codes[:, person], codes[:, 1 - person]) for person in (0, 1)]
+    first, second = (_times_given(codes[kept, person], weights[:, kept]) for person, kept in enumerate(common))
+    by_chance = _divided((first * second).sum(axis=1), total**2)
     return _beyond_chance(observed, by_chance)
 
 
@@ -51,15 +54,13 @@ def fleiss_kappa(codes: Codes, weights: Floats) -> Floats:
     Shape: (samples,). NaN where it is undefined: numbers that differ, fewer than two answers, or one label alone.
     Source: Fleiss (1971), Measuring nominal scale agreement among many raters.
     """
-    counts = label_counts(codes)
-    given = counts.sum(axis=1)
-    counts = counts[given > 0]
+    given = num_given(codes)
     sizes = np.unique(given[given > 0])
     if len(sizes) != 1 or sizes[0] < 2:
         return np.full(len(weights), np.nan)
-    weights = weights[:, given > 0]
-    shares = _divided(weights @ counts, (weights.sum(axis=1) * sizes[0])[:, None])
-    return _beyond_chance(raw_agreement(codes[given > 0], weights), (shares**2).sum(axis=1))
+    codes, _, weights = _shared(codes, weights)
+    shares = _divided(_margins(codes, weights), (weights.sum(axis=1) * sizes[0])[:, None])
+    return _beyond_chance(raw_agreement(codes, weights), (shares**2).sum(axis=1))
 
 
 def krippendorff_alpha(codes: Codes, weights: Floats) -> Floats:
@@ -68,13 +69,19 @@ def krippendorff_alpha(codes: Codes, weights: Floats) -> Floats:
     Shape: (samples,). NaN where it is undefined: no two answers to a task, or one label alone.
     Source: Krippendorff (2011), Computing Krippendorff's alpha-reliability, section C.
     """
-    return _alpha(label_counts(codes), weights)
+    # 1 - (n - 1) (n - diagonal of the coincidences) / (n^2 - sum of the squared margins)
+    codes, given, weights = _shared(codes, weights)
+    same = weights @ (_same_pairs(codes) / (given - 1))
+    margins = _margins(codes, weights)
+    total = margins.sum(axis=1)
+    by_chance = total**2 - (margins**2).sum(axis=1)
+    by_chance[np.isclose(by_chance, 0)] = 0
+    return 1 - _divided((total - 1) * (total - same), by_chance)
 
 
 def label_alpha(codes: Codes, label: int) -> float:
     """Krippendorff's alpha of one label against all others together. NaN where it is undefined."""
-    mine, given = _times_given(codes, label)
-    return float(_alpha(np.stack([mine, given - mine], axis=1), np.ones((1, len(codes))))[0])
+    return measured(krippendorff_alpha, np.where(codes == MISSING, MISSING, codes == label))
 
 
 def specific_agreement(codes: Codes, label: int) -> float:
@@ -83,18 +90,19 @@ def specific_agreement(codes: Codes, label: int) -> float:
 
     Source: Cicchetti and Feinstein (1990), High agreement but low kappa II, with more than two people.
     """
-    mine, given = _times_given(codes, label)
-    shared = given >= 2
-    mine, others = mine[shared], given[shared] - 1
+    codes, given, _ = _shared(codes, np.ones((1, len(codes))))
+    mine, others = (codes == label).sum(axis=1), given - 1
     return float(_divided((mine * (mine - 1) / others).sum(), mine.sum()))
 
 
-def confusions(codes: Codes, num_labels: int) -> Codes:
-    """How many pairs of answers to one task gave two labels. Shape: (labels, labels), symmetric, its diagonal 0."""
-    counts = label_counts(codes, num_labels).astype(np.int64)
-    pairs: Codes = counts.T @ counts
-    np.fill_diagonal(pairs, 0)
-    return pairs
+def confusions(codes: Codes) -> dict[tuple[int, int], int]:
+    """How many pairs of answers to one task gave two labels, of labels that differ in any; lower codes first."""
+    seen: Counter[tuple[int, int]] = Counter()
+    for a, b in itertools.combinations(range(codes.shape[1]), 2):
+        both = codes[:, [a, b]]
+        pairs = np.sort(both[(both != MISSING).all(axis=1) & (both[:, 0] != both[:, 1])], axis=1)
+        seen.update((one, other) for one, other in pairs.tolist())
+    return dict(sorted(seen.items()))
 
 
 def measured(measure: Measure, codes: Codes) -> float:
@@ -127,30 +135,41 @@ def interval(measure: Measure, codes: Codes, *, seed: int, num_samples: int = 10
     return float(low), float(high)
 
 
-def label_counts(codes: Codes, num_labels: int = 1) -> Floats:
-    """How often each label was given to each task. Shape: (tasks, labels), with `num_labels` labels at least."""
-    counts = np.zeros((len(codes), max(_num_labels(codes), num_labels)))
-    tasks, people = np.nonzero(codes != MISSING)
-    np.add.at(counts, (tasks, codes[tasks, people]), 1)
-    return counts
+def num_given(codes: Codes) -> Codes:
+    """How many answers each task has. Shape: (tasks,)."""
+    given: Codes = (codes != MISSING).sum(axis=1)
+    return given
 
 
-def _times_given(codes: Codes, label: int) -> tuple[Floats, Floats]:
-    """How often a label was given to each task, and how many answers the task has. Shapes: (tasks,)."""
-    return (codes == label).sum(axis=1).astype(np.float64), (codes != MISSING).sum(axis=1).astype(np.float64)
-
-
-def _alpha(counts: Floats, weights: Floats) -> Floats:
-    """1 - (n - 1) (n - diagonal of the coincidences) / (n^2 - sum of the squared margins)."""
-    given = counts.sum(axis=1)
+def _shared(codes: Codes, weights: Floats) -> tuple[Codes, Codes, Floats]:
+    """The tasks with two answers or more, how many each has, and their weights."""
+    given = num_given(codes)
     shared = given >= 2
-    counts, given, weights = counts[shared], given[shared], weights[:, shared]
-    same = weights @ ((counts * (counts - 1)).sum(axis=1) / (given - 1))
-    margins = weights @ counts
-    total = margins.sum(axis=1)
-    by_chance = total**2 - (margins**2).sum(axis=1)
-    by_chance[np.isclose(by_chance, 0)] = 0
-    return 1 - _divided((total - 1) * (total - same), by_chance)
+    return codes[shared], given[shared], weights[:, shared]
+
+
+def _same_pairs(codes: Codes) -> Codes:
+    """How many ordered pairs of answers to each task are the same. Shape: (tasks,)."""
+    same = np.zeros(len(codes), np.int64)
+    for a, b in itertools.combinations(range(codes.shape[1]), 2):
+        same += 2 * ((codes[:, a] == codes[:, b]) & (codes[:, a] != MISSING))
+    return same
+
+
+def _margins(codes: Codes, weights: Floats) -> Floats:
+    """How often each label that comes was given. Shape: (samples, labels)."""
+    tasks, people = np.nonzero(codes != MISSING)
+    return _times_given(codes[tasks, people], weights[:, tasks])
+
+
+def _times_given(labels: Codes, weights: Floats) -> Floats:
+    """How often each label comes, in the order of codes. Shapes: labels (answers,), weights (samples, answers)."""
+    order = np.argsort(labels, kind="stable")
+    begins = np.flatnonzero(np.diff(labels[order], prepend=MISSING))
+    if not len(begins):
+        return np.zeros((len(weights), 0))
+    times: Floats = np.add.reduceat(weights[:, order], begins, axis=1)
+    return times
 
 
 def _beyond_chance(observed: Floats, by_chance: Floats) -> Floats:
@@ -163,13 +182,3 @@ def _divided(above: Floats, below: Floats) -> Floats:
     """NaN where it is divided by 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(below == 0, np.nan, above / below)
-
-
-def _num_labels(codes: Codes) -> int:
-    return int(codes.max(initial=MISSING)) + 1
-
-
-def _one_hot(codes: Codes, labels: int) -> Floats:
-    hot = np.zeros((len(codes), labels))
-    hot[np.arange(len(codes)), codes] = 1
-    return hot

@@ -15,7 +15,7 @@ from modelyard.core.errors import DataInvalid, InvalidInput
 from modelyard.core.files import write_atomically
 from modelyard.datasets.config import DatasetConfig
 from modelyard.datasets.labelling.storage import LabellingFolder, last_lines, lines_of
-from modelyard.datasets.labelling.tasks import Answer, Job, Task, label_meant
+from modelyard.datasets.labelling.tasks import Answer, Job, Task, folded, label_meant
 from modelyard.datasets.normalisation import normalised
 from modelyard.datasets.sources.finding import find_sources
 from modelyard.datasets.sources.parsing import parse_block
@@ -42,8 +42,9 @@ def export_tasks(folder: LabellingFolder, out: Path, person: str = "") -> int:
 
     For one person: `label` and `note` hold what that person said, and nothing shows what others did. For nobody:
     `label` and `note` are empty, and each person's label stands in a column of its own.
-    Raises: InvalidInput where the ending is none of those known.
+    Raises: InvalidInput where the ending is none of those known, or the file is one of the job's.
     """
+    folder.check_out(out)
     rows = list(_rows(folder, person))
     if out.suffix in (".jsonl", ".ndjson"):
         write_atomically(out, lines_of(rows))
@@ -59,7 +60,8 @@ def import_answers(folder: LabellingFolder, path: Path, person: str) -> Imported
 
     Every format that a dataset is read from will do. The same file again changes nothing; a row without a label says
     nothing, but for a note. Raises: DataInvalid with file and line where a row cannot be read, names no task of the
-    job, repeats one, or has a label that is none of the job's; Conflict where the answers are being written.
+    job, repeats one, holds another text than the task's, or a label that is none of the job's; Conflict where the
+    answers are being written.
     """
     if not path.is_file():
         raise DataInvalid(f"{path} is no file", expected="a file with answers", fix="correct its name")
@@ -69,6 +71,7 @@ def import_answers(folder: LabellingFolder, path: Path, person: str) -> Imported
         raise _unusable(reading.faults, path)
     with folder.log_of(person).writing() as writer:
         last = last_lines(writer.lines)
+        found = [_beside_label(one, last.get(one.task)) for one in found]
         new = [one for one in found if not _is_same(one, last.get(one.task))]
         writer.add_all(new)
     return Imported(num_new=len(new), num_same=len(found) - len(new), num_blank=reading.num_blank)
@@ -101,6 +104,7 @@ class _Reading:
             try:
                 id, label, note = (field_text(row, "id").strip(), _optional(row, "label"), _optional(row, "note"))
                 self._check(id, line)
+                self._check_text(id, _optional(row, "text"))
                 meant = label_meant(label, self._job.labels) if label else ""
                 if meant is None:
                     raise FieldUnusable(_unknown_label(label, self._job.labels))
@@ -119,6 +123,11 @@ class _Reading:
         if id in self._seen:
             raise FieldUnusable(f"repeated id '{id}': line {self._seen[id]} has it as well")
         self._seen[id] = line
+
+    def _check_text(self, id: str, text: str) -> None:
+        """A column that was sorted by itself, or a text that was changed, makes a label another task's."""
+        if text and folded(text) != folded(normalised(self._tasks[id].text)):
+            raise FieldUnusable(f"changed text: the job has another one under the id '{id}' than '{text[:80]}'")
 
     def _rows(self, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         (source,) = find_sources(DatasetConfig(path=str(path.absolute())), path.absolute().parent)
@@ -187,9 +196,16 @@ def _unusable(faults: list[tuple[int, str]], path: Path) -> DataInvalid:
     more = len(faults) - len(told)
     return DataInvalid(
         "\n".join(told) + (f"\nand {more:,} more" if more else ""),
-        expected="each row with the id of a task, once, and a label of the job or none",
+        expected="each row with the id of a task, once, its text or none, and a label of the job or none",
         fix="mend the file and import it again; nothing of it was taken",
     )
+
+
+def _beside_label(one: Answer, before: Answer | None) -> Answer:
+    """A note without a label stands beside the label that was given before, and takes nothing back."""
+    if one.state != "skipped" or before is None or before.state != "given":
+        return one
+    return msgspec.structs.replace(one, label=before.label, state="given")
 
 
 def _is_same(one: Answer, before: Answer | None) -> bool:

@@ -59,8 +59,10 @@ def finish(
 ) -> list[Outcome]:
     """Write the decided tasks as JSONL, each with its provenance, and tell the outcomes of all.
 
-    Raises: Refused where tasks are undecided, or none is decided; InvalidInput where `out` is no JSONL file.
+    Raises: Refused where tasks are undecided, or none is decided; InvalidInput where `out` is no JSONL file, or one
+    of the job's.
     """
+    folder.check_out(out)
     if out.suffix not in (".jsonl", ".ndjson"):
         raise InvalidInput(f"{out} does not end in .jsonl", expected="JSONL, which a dataset's `path` can name")
     found = outcomes(folder, majority=majority)

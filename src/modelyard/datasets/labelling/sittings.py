@@ -22,6 +22,7 @@ class Sitting(ABC):
         self.folder = folder
         self.person = person
         self.num_given = 0
+        self._begin = len(writer.lines)
         self._writer = writer
         self._skipped: set[str] = set()
         self._waiting: list[str] = []
@@ -60,12 +61,12 @@ class Sitting(ABC):
     def undo(self) -> bool:
         """Take back what this person said last in a terminal, in whatever sitting; its task comes next."""
         last = last_lines(self._writer.lines)
-        for line in reversed(self._writer.lines):
+        for place, line in reversed(list(enumerate(self._writer.lines))):
             is_mine = line.by == self.person and line.via == TERMINAL and line.task in self.folder.tasks
             if is_mine and line.state != "withdrawn" and last[line.task] is line:
                 self._say(line.task, "", "", "withdrawn")
                 self._skipped.discard(line.task)
-                self.num_given -= line.state == "given"
+                self.num_given -= line.state == "given" and place >= self._begin
                 self._brought_back = line.task
                 return True
         return False

@@ -73,6 +73,17 @@ class LabellingFolder:
         paths = sorted(path.parent for path in root.glob(f"{_FOLDER}/*/{_JOB}"))
         return [cls(path) for path in paths if not path.name.startswith(".")]
 
+    def check_out(self, out: Path) -> None:
+        """Raises: InvalidInput where a file that is to be written is the job's own, or one that its tasks came from."""
+        path, own = out.resolve(), self.path.resolve()
+        sources = [(self.path.parent.parent / name).resolve() for name in self.job.digests]
+        if path.is_relative_to(own) or path in sources:
+            raise InvalidInput(
+                f"{out} belongs to the job '{self.job.name}', which would lose it",
+                expected="a file of its own",
+                fix="choose another name for what is written",
+            )
+
     @cached_property
     def job(self) -> Job:
         """What is asked. Raises: Corrupt."""
@@ -85,7 +96,7 @@ class LabellingFolder:
     @cached_property
     def tasks(self) -> dict[str, Task]:
         """All tasks by their ids, in their order. Raises: Corrupt."""
-        return {task.id: task for task in _read_lines(self.path / _TASKS, Task)}
+        return {task.id: task for task in _read_lines(self.path / _TASKS, Task, may_break_off=False)}
 
     @property
     def people(self) -> list[str]:
@@ -124,7 +135,7 @@ class Log:
 
     def read(self) -> list[Answer]:
         """Every line. A last one that was cut off in writing was never acknowledged, and is left out."""
-        return _read_lines(self.path, Answer) if self.path.exists() else []
+        return _read_lines(self.path, Answer, may_break_off=True) if self.path.exists() else []
 
     def given(self) -> dict[str, Answer]:
         """The last line of each task, where it gives an answer."""
@@ -174,8 +185,11 @@ def lines_of(values: Iterable[Any]) -> bytes:
     return b"".join(msgspec.json.encode(value) + b"\n" for value in values)
 
 
-def _read_lines(path: Path, kind: type[Any]) -> list[Any]:
-    """Every line of a JSONL file of ours, but for a last one that breaks off. Raises: Corrupt, naming the line."""
+def _read_lines(path: Path, kind: type[Any], *, may_break_off: bool) -> list[Any]:
+    """Every line of a JSONL file of ours; a last one may break off where lines are added one by one.
+
+    Raises: Corrupt, naming the line.
+    """
     lines = path.read_bytes().split(b"\n")
     decoder = msgspec.json.Decoder(kind)
     found = []
@@ -183,7 +197,8 @@ def _read_lines(path: Path, kind: type[Any]) -> list[Any]:
         try:
             found.append(decoder.decode(line))
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            if number == len(lines):
+            if number == len(lines) and (may_break_off or not line):
                 break
-            raise Corrupt(f"line {number} of {path} is damaged: {error}", fix="mend the line, or remove it") from error
+            fix = "mend the line, or remove it" if may_break_off else "put the file back from Git or a backup"
+            raise Corrupt(f"line {number} of {path} is damaged: {error}", fix=fix) from error
     return found

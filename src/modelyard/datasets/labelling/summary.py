@@ -17,6 +17,7 @@ from modelyard.datasets.labelling.agreement import (
     krippendorff_alpha,
     label_alpha,
     measured,
+    num_given,
     raw_agreement,
     specific_agreement,
 )
@@ -119,19 +120,17 @@ def alpha(folder: LabellingFolder, *, seed: int = 0) -> Figure:
 def agreement(folder: LabellingFolder, *, seed: int = 0) -> Agreement:
     """How far people agree. Free texts agree where they differ in case and white space alone."""
     people, labels, codes = _coded(folder)
-    confused = confusions(codes, len(labels))
-    pairs = [(a, b) for a, b in itertools.combinations(range(len(labels)), 2) if confused[a, b]]
     return Agreement(
         people=people,
-        num_shared=int((_given(codes) >= 2).sum()),
+        num_shared=int((num_given(codes) >= 2).sum()),
         raw=_figure(raw_agreement, codes, seed),
         fleiss_kappa=_figure(fleiss_kappa, codes, seed),
         krippendorff_alpha=_figure(krippendorff_alpha, codes, seed),
         pairs=[_pair(people, codes, a, b, seed) for a, b in itertools.combinations(range(len(people)), 2)],
         labels=[_label(label, place, codes) for place, label in enumerate(labels)] if folder.job.labels else [],
         confused=[
-            Confusion(labels=(labels[a], labels[b]), num_pairs=int(confused[a, b]))
-            for a, b in sorted(pairs, key=lambda pair: -confused[pair])
+            Confusion(labels=(labels[a], labels[b]), num_pairs=number)
+            for (a, b), number in sorted(confusions(codes).items(), key=lambda pair: -pair[1])
         ],
     )
 
@@ -161,17 +160,11 @@ def _coded(folder: LabellingFolder) -> tuple[list[str], list[str], Codes]:
     return list(given), labels, codes
 
 
-def _given(codes: Codes) -> Codes:
-    """How many answers each task has. Shape: (tasks,)."""
-    given: Codes = (codes != MISSING).sum(axis=1)
-    return given
-
-
 def _pair(people: list[str], codes: Codes, a: int, b: int, seed: int) -> PairAgreement:
     both = codes[:, [a, b]]
     return PairAgreement(
         people=(people[a], people[b]),
-        num_tasks=int((_given(both) == 2).sum()),
+        num_tasks=int((num_given(both) == 2).sum()),
         raw=_figure(raw_agreement, both, seed),
         cohen_kappa=_figure(cohen_kappa, both, seed),
     )
@@ -188,7 +181,7 @@ def _label(label: str, place: int, codes: Codes) -> LabelAgreement:
 
 def _figure(measure: Measure, codes: Codes, seed: int) -> Figure:
     # Tasks with a single answer say nothing of agreement, and a sample of tasks should not spend its draws on them.
-    shared = codes[_given(codes) >= 2]
+    shared = codes[num_given(codes) >= 2]
     low, high = interval(measure, shared, seed=seed)
     return Figure(value=_defined(measured(measure, shared)), low=_defined(low), high=_defined(high))
 

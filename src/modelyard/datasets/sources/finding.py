@@ -3,7 +3,7 @@
 import glob
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -83,13 +83,17 @@ def _in_folder(folder: Path, path: str) -> Iterator[str]:
     files = list(_walk(folder))
     known = [file for file in files if bare_ending(os.path.basename(file)) in FORMATS_BY_ENDING]
     if not known:
-        seen = ", ".join(sorted(os.path.basename(file) for file in files)[:5]) or "nothing"
-        raise DataInvalid(
-            f"the folder {path} holds no file of a known format, but {seen}",
-            expected=", ".join(sorted(FORMATS_BY_ENDING)),
-            fix="name the files themselves in `path`, and their `format` where the content does not show it",
-        )
+        raise _none_known(path, map(os.path.basename, files))
     yield from known
+
+
+def _none_known(folder: str, files: Iterable[str]) -> DataInvalid:
+    seen = ", ".join(sorted(files)[:5])
+    return DataInvalid(
+        f"the folder {folder} holds no file of a known format" + (f", but {seen}" if seen else ": it is empty"),
+        expected=", ".join(sorted(FORMATS_BY_ENDING)),
+        fix="name the files themselves in `path`, and their `format` where the content does not show it",
+    )
 
 
 def _walk(folder: Path) -> Iterator[str]:
@@ -136,12 +140,7 @@ def _matches(filesystem: Any, inner: str, path: str) -> list[str]:
     files = [match for match in filesystem.find(inner) if "/." not in match.removeprefix(inner)]
     known = [match for match in files if bare_ending(match) in FORMATS_BY_ENDING]
     if not known:
-        seen = ", ".join(sorted(match.rpartition("/")[2] for match in files)[:5]) or "nothing"
-        raise DataInvalid(
-            f"the folder {public(path)} holds no file of a known format, but {seen}",
-            expected=", ".join(sorted(FORMATS_BY_ENDING)),
-            fix="name the files themselves in `path`, and their `format` where the content does not show it",
-        )
+        raise _none_known(public(path), (match.rpartition("/")[2] for match in files))
     return known
 
 

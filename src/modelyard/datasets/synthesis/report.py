@@ -83,6 +83,6 @@ def _none_left(files: Files, made: Made) -> DataInvalid:
     return DataInvalid(
         f"no row is left: the step '{worst.step}' dropped {worst.dropped:,} of {worst.rows_in:,}"
         f" ({first['reason']}: {first['raw'][:80]!r})",
-        fix=f"loosen `filters` or change `prompts`; more examples: {files.report}. With the same requests,"
-        " the answers are not paid for again",
+        fix=f"loosen `filters`, change `prompts` or raise `max_tokens`; more examples: {files.report}."
+        " With the same requests, the answers are not paid for again",
     )
