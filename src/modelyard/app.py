@@ -31,6 +31,8 @@ _STATE_FOLDER = ".modelyard"
 SHIPPED_BASES = {"dinghy-6m": Path(__file__).parent / "demo" / "base"}
 # Longer than the gateway lets requests in flight finish (30 s).
 _GATEWAY_GRACE_S = 35.0
+# To end its step and write a checkpoint, whatever its size.
+_JOB_GRACE_S = 120.0
 DEMO_PROJECT = Path(_STATE_FOLDER) / "demo" / FILE_NAME
 
 
@@ -107,7 +109,7 @@ class App(AbstractContextManager["App"]):
             records=open_records(settings.records or f"sqlite:///{places.state / 'records.db'}"),
             blobs=FsspecBlobs(settings.blobs or str(places.blobs), places.cache),
             tracker=self._tracker(),
-            compute=LocalCompute(places.logs / "jobs.log"),
+            compute=LocalCompute(places.logs / "jobs.log", grace_s=_JOB_GRACE_S),
             workers=self._workers(),
             actor=settings.user,
             owner=self.project.owner or settings.user,

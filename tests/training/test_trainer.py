@@ -11,10 +11,10 @@ from modelyard.core.errors import DataInvalid, JobFailed, RecipeInvalid
 from modelyard.ports.engine import Capabilities
 from modelyard.training import adapter, attention
 from modelyard.training.examples import write_examples
+from modelyard.training.job import train
 from modelyard.training.recipe import Recipe
 from modelyard.training.spec import read_result
 from modelyard.training.tokenization import IGNORED
-from modelyard.training.trainer import train
 from tests.training.conftest import make_examples
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from modelyard.core.errors import Conflict, Unavailable
+from modelyard.core.errors import Conflict, Interrupted, Unavailable
 from modelyard.core.ids import new_id
 from modelyard.core.locks import hold
 from modelyard.ports.dataset import Dataset
@@ -18,7 +18,7 @@ from modelyard.ports.run import Run
 from modelyard.project.model import Project
 from modelyard.workflows.datasets import prepare_dataset
 from modelyard.workflows.releases import release_of_run
-from modelyard.workflows.runs import state_of, train_run
+from modelyard.workflows.runs import resume_run, state_of, train_run
 from modelyard.workflows.tools import Tools
 from tests.workflows.stand_ins import TERMS, Workshop, make_base, make_rows
 
@@ -54,7 +54,6 @@ def test_a_run_belongs_to_the_owner_not_to_who_acts(yard: Tools, project: Projec
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (KeyboardInterrupt(), "interrupted"),
         (OSError(28, "No space left on device"), "No space left"),
         (Unavailable("the tracker is away"), "the tracker is away"),
         (MemoryError(), "MemoryError"),
@@ -76,6 +75,28 @@ def test_a_run_that_ends_badly_has_failed(
     assert not list((yard.state / "runs").iterdir())
     workshop.instead = lambda: None
     assert train(yard, project, dataset).state == "finished"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), Interrupted("interrupted after step 3 of 9")])
+def test_an_interrupted_run_goes_on_under_its_id(
+    yard: Tools, project: Project, dataset: Dataset, workshop: Workshop, error: BaseException
+) -> None:
+    def end() -> None:
+        raise error
+
+    workshop.instead = end
+    with pytest.raises(type(error)):
+        train(yard, project, dataset)
+    run = yard.records.runs.get("run-1")
+    assert (run.state, run.error) == ("interrupted", "interrupted; go on: modelyard run resume run-1")
+    kept = yard.state / "checkpoints" / "run-1"
+    kept.mkdir(parents=True)
+    workshop.instead = lambda: None
+    resumed = resume_run(yard, "run-1", TERMS)
+    assert (resumed.state, resumed.id, resumed.recipe) == ("finished", "run-1", run.recipe)
+    assert not kept.exists()
+    with pytest.raises(Conflict, match="is finished"):
+        resume_run(yard, "run-1", TERMS)
 
 
 def test_a_run_is_seen_to_run_and_to_have_died(yard: Tools, project: Project, dataset: Dataset) -> None:

@@ -102,6 +102,23 @@ def show(
     emit(_as_seen(run, state), as_json=as_json, text=lambda: run_text(run, state))
 
 
+@runs.command()
+def resume(
+    ref: Annotated[str, typer.Argument(help="A run's id, or its name for the newest of it.")],
+    project: ProjectFile = "",
+    as_json: Json = False,
+) -> None:
+    """Go on with a run that failed, was interrupted or died, from its last checkpoint."""
+    from modelyard.app import open_app
+    from modelyard.cli.progress import showing
+    from modelyard.cli.tables import run_text
+    from modelyard.workflows.runs import resume_run
+
+    with open_app(project) as app, showing(f"Training {ref}", quiet=as_json) as progress:
+        run = resume_run(app.tools, ref, app.training_terms, progress)
+    emit(run, as_json=as_json, text=lambda: run_text(run, run.state))
+
+
 def _as_seen(run: "Run", state: str) -> dict[str, Any]:
     """A run for JSON, with the state that is true now."""
     import msgspec

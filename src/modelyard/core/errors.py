@@ -13,7 +13,8 @@
     ├── Unavailable          a server or store does not answer                           exit 6
     │   └── EngineFailed     an engine answered with an error
     ├── Corrupt              bytes do not match their digest                             exit 7
-    └── JobFailed            a child process ended badly                                 exit 8
+    ├── JobFailed            a child process ended badly                                 exit 8
+    └── Interrupted          work was told to end, and can go on later                   exit 130
 
 A message has up to three parts: what was seen, what was expected, what to do next. The `code` is stable and goes into
 JSON output; the exit code is what the command line returns. HTTP status codes are chosen at the surface, never here.
@@ -137,6 +138,13 @@ class JobFailed(ModelyardError):
 
     code = "job_failed"
     exit_code = 8
+
+
+class Interrupted(ModelyardError):
+    """Work was told to end. What it had done is kept, and it can go on from there."""
+
+    code = "interrupted"
+    exit_code = 130
 
 
 def error_from_dict(told: Mapping[str, str]) -> ModelyardError:

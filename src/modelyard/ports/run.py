@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 import msgspec
 
-RunState = Literal["running", "finished", "failed"]
+RunState = Literal["running", "finished", "failed", "interrupted"]
 
 
 class Lineage(msgspec.Struct, frozen=True, kw_only=True):

@@ -38,6 +38,7 @@ class Recipe(BaseModel):
     epochs: float | None = Field(None, gt=0, description="Passes over the rows. Usual: 1 to 5. Default 3.")
     max_steps: int | None = Field(None, ge=1, description="Optimizer steps, instead of epochs. Usual: 100 to 2,000.")
     batch_size: int = Field(4, ge=1, description="Sequences a step: packed ones, or rows. Usual: 4 to 64.")
+    accumulation: int = Field(1, ge=1, description="Batches whose gradients make one step. Usual: 1 to 16.")
     sequence_length: int = Field(
         512, ge=8, description="Longest sequence in tokens; a longer row fails the preflight. Usual: 512 to 8,192."
     )
@@ -51,6 +52,9 @@ class Recipe(BaseModel):
 
     precision: Literal["auto", "bfloat16", "float32"] = Field(
         "auto", description="Number format of the frozen base. 'auto' is bfloat16 where the device computes in it."
+    )
+    checkpoint_minutes: float = Field(
+        5.0, ge=0, description="Minutes between checkpoints: at most so much work is lost. 0 writes one each step."
     )
     seed: int = Field(7, ge=0, lt=2**32, description="Decides the adapter's first weights and the order of the rows.")
     threads: int | None = Field(None, ge=1, description="CPU threads. Default: all cores this process may use.")
@@ -93,4 +97,4 @@ class Recipe(BaseModel):
         if self.max_steps is not None:
             return self.max_steps
         assert self.epochs is not None, "the validator fills it in"  # noqa: S101
-        return max(1, math.ceil(self.epochs * math.ceil(num_sequences / self.batch_size)))
+        return max(1, math.ceil(self.epochs * math.ceil(num_sequences / (self.batch_size * self.accumulation))))

@@ -17,6 +17,8 @@ class TrainingSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One training job. All paths are absolute; `output` is a folder that appears whole when the job ends well.
 
     `recipe` is a validated Recipe as JSON, `train` and `validation` are files of examples, one JSON object a line.
+    `checkpoints` is a folder that outlives the job; without one nothing is kept of a run that is cut off. `identity`
+    names by digest what the run is made of, so that no other run goes on from its checkpoints.
     """
 
     recipe: dict[str, Any]
@@ -25,6 +27,8 @@ class TrainingSpec(msgspec.Struct, frozen=True, kw_only=True):
     validation: str = ""
     output: str
     engine: Capabilities | None = None
+    checkpoints: str = ""
+    identity: dict[str, str] = {}
 
 
 class TrainingResult(msgspec.Struct, frozen=True, kw_only=True):

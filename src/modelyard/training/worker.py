@@ -6,6 +6,7 @@ of core/errors.py.
 """
 
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from contextlib import redirect_stdout
@@ -40,9 +41,12 @@ def _train(path: Path, out: TextIO) -> dict[str, Any]:
     except (OSError, msgspec.MsgspecError) as error:
         raise InvalidInput(f"{path} is not a training spec: {error}") from error
 
-    from modelyard.training.trainer import train
+    from modelyard.training.job import train
+    from modelyard.training.stopping import Stop
 
-    result = train(spec, lambda event: _emit(out, event))
+    stop = Stop()
+    stop.hear(signal.SIGTERM)
+    result = train(spec, lambda event: _emit(out, event), stop)
     return {"event": "finished", "metrics": result.metrics, "precision": result.precision}
 
 

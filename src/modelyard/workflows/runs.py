@@ -1,6 +1,7 @@
 """A Recipe and a Dataset in, a recorded Run with its adapter out."""
 
 import logging
+import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,12 +12,12 @@ from typing import Any
 import msgspec
 
 from modelyard.core.clock import now_ms
-from modelyard.core.errors import Conflict, JobFailed, ModelyardError, NotFound, error_from_dict
+from modelyard.core.errors import Conflict, Interrupted, JobFailed, ModelyardError, NotFound, error_from_dict
 from modelyard.core.locks import hold, locked
 from modelyard.core.money import seconds_cost
 from modelyard.ports.dataset import Dataset
 from modelyard.ports.engine import Capabilities
-from modelyard.ports.run import Run
+from modelyard.ports.run import Run, RunState
 from modelyard.training.examples import write_examples
 from modelyard.training.lineage import capture_lineage, describe_base
 from modelyard.training.recipe import Recipe
@@ -47,8 +48,8 @@ def train_run(
 ) -> Run:
     """Train in a process of its own, store the adapter, record the run.
 
-    A run that was killed is trained anew under its old id; one that has finished is returned as it is.
-    Raises: DataInvalid where the dataset is not what was expected of it.
+    A run that was cut off goes on from its last checkpoint; one that has finished is returned as it is.
+    Raises: DataInvalid where the dataset is not what was expected of it; Interrupted where it was told to end.
     """
     if done := _finished(tools, run_id):
         return done
@@ -64,6 +65,23 @@ def train_run(
         except BaseException as error:  # Ctrl-C too: nobody works on the run any more
             _fail(tools, run, error)
             raise
+
+
+def resume_run(tools: Tools, ref: str, terms: TrainingTerms, progress: Progress = silent) -> Run:
+    """Go on with a run that failed, was interrupted or died here, from its last checkpoint, or else from the start.
+
+    Raises: NotFound; Conflict where it has finished, or is being trained.
+    """
+    run = tools.records.runs.find(ref)
+    state = state_of(tools, run)
+    if state not in ("failed", "interrupted", "died"):
+        raise Conflict(
+            f"the run {run.id} is {state.rstrip('?')}",
+            expected="one that failed, was interrupted or died",
+            fix="on the machine that trains it, look: modelyard run list" if state == "running?" else "",
+        )
+    dataset = tools.records.datasets.get(run.lineage.dataset_digest)
+    return train_run(tools, run.id, run.name, Recipe.model_validate(run.recipe), dataset, terms, progress)
 
 
 def state_of(tools: Tools, run: Run) -> str:
@@ -103,8 +121,10 @@ def _alive_file(tools: Tools, run_id: str) -> Path:
 
 def _fail(tools: Tools, run: Run, error: BaseException) -> None:
     """Write down that a run failed. A store that is away must not hide why."""
-    said = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error) or type(error).__name__
-    failed = msgspec.structs.replace(run, state="failed", finished_ms=now_ms(), error=said)
+    is_interrupted = isinstance(error, KeyboardInterrupt | Interrupted)
+    said = f"interrupted; go on: modelyard run resume {run.id}" if is_interrupted else str(error)
+    state: RunState = "interrupted" if is_interrupted else "failed"
+    failed = msgspec.structs.replace(run, state=state, finished_ms=now_ms(), error=said or type(error).__name__)
     try:
         tools.records.runs.put(failed)
         tools.tracker.finish(run.tracking_id, failed=True)
@@ -141,6 +161,11 @@ def _begin(tools: Tools, run_id: str, name: str, recipe: Recipe, dataset: Datase
     return run
 
 
+def _checkpoints(tools: Tools, run_id: str) -> Path:
+    """Where a run keeps its checkpoints until it has finished."""
+    return tools.state / "checkpoints" / run_id
+
+
 def _train(
     tools: Tools,
     folder: Path,
@@ -159,6 +184,8 @@ def _train(
         validation=str(folder / "validation"),
         output=str(folder / "output"),
         engine=terms.engine,
+        checkpoints=str(_checkpoints(tools, run.id)),
+        identity={"dataset": dataset.digest, "base": run.lineage.base_digest},
     )
     (folder / "spec.json").write_bytes(msgspec.json.encode(spec))
 
@@ -167,6 +194,8 @@ def _train(
     def hear(event: Mapping[str, Any]) -> None:
         if event["event"] == "failed":
             failure.append(error_from_dict(event["error"]))
+        if event["event"] == "out_of_memory":
+            log.warning("memory ran out: %d sequences at a time from here on", event["micro_batch"])
         if event["event"] == "progress":
             curves = {name: float(event[name]) for name in ("loss", "tokens_per_second") if name in event}
             tools.tracker.log_metrics(run.tracking_id, curves, int(event["step"]))
@@ -196,4 +225,5 @@ def _finish(tools: Tools, run: Run, result: TrainingResult, adapter: str, terms:
         cost_nanousd=seconds_cost(seconds, terms.nanousd_per_hour),
     )
     tools.records.runs.put(finished)
+    shutil.rmtree(_checkpoints(tools, run.id), ignore_errors=True)
     return finished

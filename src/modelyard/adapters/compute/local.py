@@ -26,9 +26,10 @@ _KILLED = 128 + 9
 class LocalCompute:
     """Runs a command under a guard, so that it never outlives us, and keeps what it says besides its progress."""
 
-    def __init__(self, log: Path | None = None) -> None:
-        """Lines that are no progress are added to `log`."""
+    def __init__(self, log: Path | None = None, *, grace_s: float = GRACE_S) -> None:
+        """Lines that are no progress are added to `log`. A command that must end has `grace_s` to save its work."""
         self._log = log
+        self._grace_s = grace_s
 
     def run(self, command: Sequence[str], *, env: Mapping[str, str], progress: Progress) -> None:
         """Run a command to its end; `env` is laid over this process's environment.
@@ -37,7 +38,7 @@ class LocalCompute:
         """
         kills_before = _memory_kills()
         process = subprocess.Popen(
-            [sys.executable, "-m", _GUARD, str(GRACE_S), *command],
+            [sys.executable, "-m", _GUARD, str(self._grace_s), *command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -57,7 +58,7 @@ class LocalCompute:
             process.wait()
         finally:
             process.stdin.close()  # the guard takes this as its sign to end the command
-            _end(process)
+            _end(process, self._grace_s + GRACE_S)
             errors.join(timeout=GRACE_S)
             said.close()
         if process.returncode != 0:
@@ -104,9 +105,9 @@ def _event(line: bytes) -> dict[str, Any] | None:
         return None
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(process: subprocess.Popen[bytes], within_s: float) -> None:
     with suppress(subprocess.TimeoutExpired):
-        process.wait(2 * GRACE_S)
+        process.wait(within_s)
         return
     process.kill()
     process.wait()

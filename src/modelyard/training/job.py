@@ -1,0 +1,160 @@
+"""One training job from a spec to its output folder: preflight, training, checks of what came out.
+
+Knows nothing about datasets, trackers or records: files in, a folder out.
+"""
+
+import gc
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+from pydantic import ValidationError
+
+from modelyard.core.digests import digest_json
+from modelyard.core.errors import DataInvalid, JobFailed, RecipeInvalid
+from modelyard.core.files import folder_atomically, write_json_atomically
+from modelyard.ports.dataset import Example
+from modelyard.training import adapter, device
+from modelyard.training.checkpoints import Checkpoint, Checkpoints
+from modelyard.training.examples import read_examples
+from modelyard.training.packing import to_sequences
+from modelyard.training.preflight import Inspection, inspect, require
+from modelyard.training.recipe import Recipe
+from modelyard.training.reporting import Reporter
+from modelyard.training.spec import ADAPTER, RESULT, TrainingResult, TrainingSpec
+from modelyard.training.stopping import Stop
+from modelyard.training.tokenization import IGNORED, ChatTokenizer, Row
+from modelyard.training.trainer import AdapterTrainer, is_out_of_memory
+
+Progress = Callable[[Mapping[str, Any]], None]
+
+
+def train(spec: TrainingSpec, progress: Progress, stop: Stop | None = None) -> TrainingResult:
+    """Train as a spec says and publish its output folder whole.
+
+    Where there is a checkpoint, training goes on from it. `stop` asks for an early end: then a checkpoint is written.
+    Raises: RecipeInvalid, DataInvalid, NotFound, Conflict before the first step; JobFailed where training goes wrong;
+    Interrupted where it was stopped.
+    """
+    began = time.monotonic()
+    recipe = _read_recipe(spec)
+    chat = ChatTokenizer(Path(spec.base_folder), recipe.system_prompt)
+    rows = chat.encode(_training_examples(spec, recipe))
+    held_out = chat.encode(read_examples(Path(spec.validation))) if spec.validation and recipe.validate_at_end else []
+    findings = inspect(Inspection(rows=rows, chat=chat, recipe=recipe, engine=spec.engine))
+    progress({"event": "preflight", "passed": all(finding.passed for finding in findings)})
+    require(findings)
+
+    device.set_threads(recipe)
+    job = _Job(spec, recipe, chat, rows, progress, stop or Stop())
+    with folder_atomically(Path(spec.output)) as scratch:
+        trainer = job.run(scratch)
+        metrics = trainer.metrics() | _row_metrics(rows)
+        if held_out:
+            metrics |= trainer.validate(to_sequences(held_out, recipe))
+        adapter.save(trainer.model, scratch / ADAPTER, Path(spec.base_folder).resolve().name)
+        probes = [row.input_ids for row in rows[: adapter.NUM_PROBES]]
+        metrics |= adapter.verify(trainer.model, scratch / ADAPTER, Path(spec.base_folder), probes)
+        metrics["total_seconds"] = time.monotonic() - began
+        precision = str(device.precision(recipe)).removeprefix("torch.")
+        result = TrainingResult(precision=precision, metrics=metrics, findings=tuple(findings))
+        write_json_atomically(scratch / RESULT, msgspec.to_builtins(result))
+    return result
+
+
+class _Job:
+    """Training from the newest checkpoint to the end, with smaller and smaller bites where memory runs out."""
+
+    def __init__(
+        self,
+        spec: TrainingSpec,
+        recipe: Recipe,
+        chat: ChatTokenizer,
+        rows: Sequence[Row],
+        progress: Progress,
+        stop: Stop,
+    ) -> None:
+        self._spec = spec
+        self._recipe = recipe
+        self._chat = chat
+        self._sequences = to_sequences(rows, recipe)
+        self._progress = progress
+        self._stop = stop
+        identity = {**spec.identity, "recipe": recipe.digest, "rows": digest_json([row.input_ids for row in rows])}
+        self._checkpoints = Checkpoints(Path(spec.checkpoints), identity) if spec.checkpoints else None
+
+    def run(self, scratch: Path) -> AdapterTrainer:
+        """Train to the end. What memory cannot hold at once goes through it in halves."""
+        size = self._recipe.batch_size
+        while True:
+            checkpoint = self._checkpoints.newest() if self._checkpoints else None
+            size = min(size, checkpoint.progress.micro_batch) if checkpoint else size
+            try:
+                return self._attempt(scratch, checkpoint, size)
+            except (torch.OutOfMemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                size = self._smaller(size, error)
+            gc.collect()
+            if device.is_cuda():
+                torch.cuda.empty_cache()
+
+    def _attempt(self, scratch: Path, checkpoint: Checkpoint | None, size: int) -> AdapterTrainer:
+        recipe = self._recipe
+        dtype = device.precision(recipe)
+        base = adapter.load_base(Path(self._spec.base_folder), dtype, packed=not device.is_cuda())
+        reporter = Reporter(recipe, self._progress, self._stop, checkpoint.progress if checkpoint else None)
+        trainer = AdapterTrainer(
+            adapter.put_on(base, recipe),
+            recipe,
+            self._sequences,
+            self._chat,
+            reporter,
+            folder=scratch,
+            micro_batch=size,
+            checkpoints=self._checkpoints,
+        )
+        trainer.run(checkpoint)
+        return trainer
+
+    def _smaller(self, size: int, error: Exception) -> int:
+        smaller = next((part for part in range(size // 2, 0, -1) if self._recipe.batch_size % part == 0), 0)
+        if not smaller:
+            raise JobFailed(
+                f"memory ran out with a single sequence of {self._recipe.sequence_length} tokens: {error}",
+                expected="memory for one sequence at a time",
+                fix="lower sequence_length, or train on a larger device",
+            ) from error
+        self._progress(
+            {"event": "out_of_memory", "micro_batch": smaller, "accumulation": self._recipe.batch_size // smaller}
+        )
+        return smaller
+
+
+def _read_recipe(spec: TrainingSpec) -> Recipe:
+    try:
+        return Recipe.model_validate(spec.recipe)
+    except ValidationError as error:
+        raise RecipeInvalid(f"the recipe is not valid: {error}", fix="correct the fields named above") from error
+
+
+def _training_examples(spec: TrainingSpec, recipe: Recipe) -> Sequence[Example]:
+    examples = read_examples(Path(spec.train))
+    if not examples:
+        raise DataInvalid(
+            f"{spec.train} holds no example",
+            expected="at least one",
+            fix="prepare the dataset again",
+        )
+    return examples[: recipe.max_train_rows]
+
+
+def _row_metrics(rows: Sequence[Row]) -> dict[str, float]:
+    return {
+        "train_rows": len(rows),
+        "train_row_tokens": sum(len(row.input_ids) for row in rows),
+        "train_learnt_tokens": sum(label != IGNORED for row in rows for label in row.labels),
+    }
