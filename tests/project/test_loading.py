@@ -41,6 +41,30 @@ def test_a_good_file_is_taken_as_it_is() -> None:
     assert project.gateway.host == "127.0.0.1"
 
 
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ("method: full", "names 'standard' (method full); a service needs LoRA adapters"),
+        ("method: prefix", "names 'standard' (method prefix)"),
+        ("dora: true", "names 'standard' (method lora, dora)"),
+        ("serve: false", "names 'standard' (method lora, serve: false)"),
+    ],
+)
+def test_a_service_needs_what_an_engine_loads(fields: str, said: str) -> None:
+    text = GOOD.replace("{base: dinghy-6m}", f"{{base: dinghy-6m, {fields}}}")
+    assert problem_of(text).startswith("modelyard.yaml:15:5: 'services.support.recipe'")
+    assert said in problem_of(text)
+    parse_project(text[: text.index("services:")])
+
+
+def test_a_contradiction_in_a_recipe_names_the_field_its_value_and_the_fix() -> None:
+    said = problem_of(GOOD.replace("{base: dinghy-6m}", "{base: dinghy-6m, method: full, rank: 8}"))
+    assert said == (
+        "modelyard.yaml:5:3: 'recipes.standard' is {'base': 'dinghy-6m', 'method': 'full', 'rank': 8}: rank (8) does "
+        "nothing with method 'full'; it belongs to lora and qlora: remove it, or change the method"
+    )
+
+
 COLLECTED = GOOD.replace(
     "recipes:", "  traffic: {collect: {service: support, since: 2026-11-01, tenants: [acme]}}\nrecipes:", 1
 )

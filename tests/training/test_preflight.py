@@ -126,7 +126,7 @@ def test_prompt_that_is_no_prefix(base, tmp_path, chat):
     ],
 )
 def test_adapter_the_engine_cannot_load(rows, chat, engine):
-    assert failing(rows, chat, engine=engine) == ["the engine can serve the adapter"]
+    assert failing(rows, chat, engine=engine) == ["the engine can serve it"]
 
 
 def test_the_error_lists_every_failure(rows, chat):

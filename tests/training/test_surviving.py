@@ -21,7 +21,7 @@ from modelyard.training.recipe import Recipe
 from modelyard.training.reporting import Reporter
 from modelyard.training.spec import TrainingResult, TrainingSpec
 from modelyard.training.stopping import Stop
-from modelyard.training.trainer import AdapterTrainer
+from modelyard.training.trainer import ObjectiveTrainer
 from tests.training.conftest import SpecMaker
 
 FIELDS = {"max_steps": 12, "batch_size": 2, "sequence_length": 64, "dropout": 0.1, "checkpoint_minutes": 0}
@@ -79,6 +79,64 @@ def test_rows_without_packing_are_resumed_too(surviving: Callable[..., TrainingS
         run(cut, stop_after=7)
     run(cut)
     assert adapter_of(cut) == adapter_of(straight)
+
+
+VALIDATING = {"validate_every": 2, "patience": 2, "learning_rate": 0.3, "max_steps": 40}
+
+
+@pytest.mark.parametrize(
+    ("fields", "stop_after"),
+    [(VALIDATING, 3), (VALIDATING, 4), ({"method": "full", "rank": None, "dropout": None}, 5)],
+)
+def test_whatever_a_run_keeps_outlives_an_interruption(
+    surviving: Callable[..., TrainingSpec], fields: dict[str, object], stop_after: int
+) -> None:
+    straight, cut = surviving("straight", **fields), surviving("cut", **fields)
+    whole, _ = run(straight)
+    with pytest.raises(Interrupted):
+        run(cut, stop_after=stop_after)
+    result, _ = run(cut)
+    artifact = "model" if fields.get("method") == "full" else "adapter"
+    assert digest_folder(Path(cut.output) / artifact) == digest_folder(Path(straight.output) / artifact)
+    kept = ("steps", "train_loss", "validation_loss", "best_step", "best_validation_loss")
+    assert {name: result.metrics.get(name) for name in kept} == {name: whole.metrics.get(name) for name in kept}
+
+
+def test_the_best_weights_win_and_patience_ends(surviving: Callable[..., TrainingSpec]) -> None:
+    result, events = run(surviving("out", **VALIDATING))
+    looks = [event for event in events if event["event"] == "validated"]
+    seen = [look["validation_loss"] for look in looks]
+    best = seen.index(min(seen))
+    assert [look["step"] for look in looks] == list(range(2, 2 * len(looks) + 1, 2))
+    assert len(looks) - 1 - best == 2, "patience is two looks"
+    assert result.metrics["steps"] == looks[-1]["step"] < 40
+    assert result.metrics["best_step"] == looks[best]["step"]
+    assert result.metrics["best_validation_loss"] == min(seen)
+    assert result.metrics["validation_loss"] == pytest.approx(min(seen), abs=1e-6)
+
+
+def test_without_patience_the_best_of_all_looks_wins(surviving: Callable[..., TrainingSpec]) -> None:
+    result, events = run(surviving("out", validate_every=5, learning_rate=0.3))
+    looks = {event["step"]: event["validation_loss"] for event in events if event["event"] == "validated"}
+    assert list(looks) == [5, 10, 12]
+    assert result.metrics["steps"] == 12
+    assert looks[int(result.metrics["best_step"])] == min(looks.values())
+
+
+def test_a_disk_without_room_costs_a_checkpoint_and_not_the_run(
+    surviving: Callable[..., TrainingSpec], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Checkpoints, "has_room", lambda self, num_bytes: False)
+    spec = surviving("out")
+    _, events = run(spec)
+    assert [event["step"] for event in events if event["event"] == "no_room"] == list(range(1, 13))
+    assert not list(Path(spec.checkpoints).glob("step-*"))
+
+
+def test_room_is_measured_in_bytes(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path / "checkpoints", {})
+    assert checkpoints.has_room(1000)
+    assert not checkpoints.has_room(1 << 60)
 
 
 def started(spec: TrainingSpec, path: Path) -> subprocess.Popen[str]:
@@ -140,16 +198,16 @@ def test_memory_that_runs_out_halves_the_bites_and_not_the_step(
     spec = surviving("small", batch_size=8, precision="float32", dropout=0.0)
     straight = surviving("straight", batch_size=8, precision="float32", dropout=0.0)
     _, all_events = run(straight)
-    compute_loss = AdapterTrainer.compute_loss
+    compute_loss = ObjectiveTrainer.compute_loss
     calls = []
 
-    def short_of_memory(self: AdapterTrainer, model: Any, inputs: dict[str, Any], *rest: Any, **more: Any) -> Any:
+    def short_of_memory(self: ObjectiveTrainer, model: Any, inputs: dict[str, Any], *rest: Any, **more: Any) -> Any:
         calls.append(self.args.per_device_train_batch_size)
         if len(calls) > 3 and self.args.per_device_train_batch_size > 2:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
         return compute_loss(self, model, inputs, *rest, **more)
 
-    monkeypatch.setattr(AdapterTrainer, "compute_loss", short_of_memory)
+    monkeypatch.setattr(ObjectiveTrainer, "compute_loss", short_of_memory)
     _, events = run(spec)
     told = [(event["micro_batch"], event["accumulation"]) for event in events if event["event"] == "out_of_memory"]
     assert told == [(4, 2), (2, 4)]
@@ -164,7 +222,7 @@ def test_memory_that_runs_out_with_one_sequence_is_told(
     def never(*_: Any, **__: Any) -> Any:
         raise RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory: ...")
 
-    monkeypatch.setattr(AdapterTrainer, "compute_loss", never)
+    monkeypatch.setattr(ObjectiveTrainer, "compute_loss", never)
     with pytest.raises(JobFailed, match="a single sequence of 64 tokens"):
         run(surviving("none"))
 

@@ -9,12 +9,16 @@ from safetensors.torch import load_file
 from modelyard.core.digests import digest_folder
 from modelyard.core.errors import DataInvalid, JobFailed, RecipeInvalid
 from modelyard.ports.engine import Capabilities
-from modelyard.training import adapter, attention
+from modelyard.training import attention
+from modelyard.training.bases import load_base
 from modelyard.training.examples import write_examples
 from modelyard.training.job import train
+from modelyard.training.methods import method_of
+from modelyard.training.methods.lora import Lora
 from modelyard.training.recipe import Recipe
 from modelyard.training.spec import read_result
 from modelyard.training.tokenization import IGNORED
+from modelyard.training.verification import fingerprint, require_learnt, verify
 from tests.training.conftest import make_examples
 
 
@@ -36,7 +40,7 @@ def test_it_learns_and_says_so(make_spec, events):
     assert result.metrics["validation_loss"] < 0.2
     assert result.metrics["steps"] == 40
     assert result.metrics["train_rows"] == 60
-    assert result.metrics["adapter_logit_change"] > 0
+    assert result.metrics["logit_change"] > 0
     assert all(finding.passed for finding in result.findings)
     assert read_result(Path(spec.output)) == result
 
@@ -81,7 +85,7 @@ def test_the_loss_is_that_of_plain_transformers(base, chat, make_spec, events):
     spec = make_spec(batch_size=60, max_steps=1, precision="float32", warmup_share=0, validate_at_end=False)
     run(spec, events)
     first = next(event["loss"] for event in events if event["event"] == "progress")
-    model = adapter.load_base(base, torch.float32, packed=False).eval()
+    model = load_base(base, torch.float32, packed=False).eval()
     total, count = 0.0, 0
     for row in chat.encode(make_examples(60)):
         learnt = sum(label != IGNORED for label in row.labels)
@@ -123,43 +127,60 @@ def test_no_rows_and_wrong_modules_are_refused(make_spec, events):
     with pytest.raises(DataInvalid, match="holds no example"):
         run(make_spec(num_rows=0), events)
     spec = make_spec()
-    with pytest.raises(RecipeInvalid, match="method 'full' is not known"):
-        run(msgspec.structs.replace(spec, recipe=spec.recipe | {"method": "full"}), events)
+    with pytest.raises(RecipeInvalid, match="method 'lota' is not known"):
+        run(msgspec.structs.replace(spec, recipe=spec.recipe | {"method": "lota"}), events)
     with pytest.raises(RecipeInvalid, match="target_modules"):
         run(make_spec(target_modules=["nothing_like_it"]), events)
 
 
 def test_a_loss_that_is_no_number_stops_and_leaves_nothing(make_spec, events, monkeypatch):
-    broken = adapter.put_on
+    whole = Lora.load
 
-    def with_nan(model, recipe):
+    def with_nan(method, folder, recipe):
+        model = whole(method, folder, recipe)
         model.get_input_embeddings().weight.data.fill_(float("nan"))
-        return broken(model, recipe)
+        return model
 
-    monkeypatch.setattr(adapter, "put_on", with_nan)
+    monkeypatch.setattr(Lora, "load", with_nan)
     spec = make_spec()
     with pytest.raises(JobFailed, match="the loss became nan at step 1 of 6"):
         run(spec, events)
     assert nothing_left(spec)
 
 
+def fresh(base, **fields):
+    recipe = Recipe(base="tiny", precision="float32", **fields)
+    method = method_of(recipe)
+    return recipe, method, method.put_on(method.load(base, recipe), recipe)
+
+
 def test_an_adapter_that_does_nothing_is_refused(base, tmp_path):
-    model = adapter.put_on(adapter.load_base(base, torch.float32, packed=False), Recipe(base="tiny"))
-    adapter.save(model, tmp_path / "a", "tiny")
+    recipe, method, model = fresh(base)
+    method.save(model, tmp_path / "a", base)
     with pytest.raises(JobFailed, match="inert"):
-        adapter.verify(model, tmp_path / "a", base, [[1, 2, 3]])
+        verify(model, method, recipe, tmp_path / "a", base, [[1, 2, 3]])
+
+
+@pytest.mark.parametrize("name", ["lora", "prefix", "full"])
+def test_weights_that_did_not_change_are_refused(base, name):
+    _, _, model = fresh(base, method=name)
+    before = fingerprint(model)
+    with pytest.raises(JobFailed, match="nothing was learnt"):
+        require_learnt(model, before)
+    next(weight for weight in model.parameters() if weight.requires_grad).data.add_(0.5)
+    require_learnt(model, before)
 
 
 def test_an_adapter_that_was_not_saved_exactly_is_refused(base, tmp_path):
-    model = adapter.put_on(adapter.load_base(base, torch.float32, packed=False), Recipe(base="tiny"))
+    recipe, method, model = fresh(base)
     for name, weight in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(weight, std=0.1)
-    adapter.save(model, tmp_path / "a", "tiny")
-    assert adapter.verify(model, tmp_path / "a", base, [[1, 2, 3]])["adapter_logit_change"] > 0
+    method.save(model, tmp_path / "a", base)
+    assert verify(model, method, recipe, tmp_path / "a", base, [[1, 2, 3]])["logit_change"] > 0
     next(weight for name, weight in model.named_parameters() if "lora_A" in name).data.add_(0.5)
-    with pytest.raises(JobFailed, match="answers otherwise"):
-        adapter.verify(model, tmp_path / "a", base, [[1, 2, 3]])
+    with pytest.raises(JobFailed, match="answer otherwise"):
+        verify(model, method, recipe, tmp_path / "a", base, [[1, 2, 3]])
 
 
 def test_the_packed_attention_is_really_used(base, monkeypatch, make_spec, events):

@@ -8,6 +8,7 @@ from typing import Any
 
 from modelyard.core.errors import NotFound, ProjectInvalid
 from modelyard.project.model import Project, ServiceConfig
+from modelyard.training.defaults import LORA_METHODS
 
 FILE_NAME = "modelyard.yaml"
 _SECTION_OF = {
@@ -34,7 +35,7 @@ def parse_project(text: str, name: str = FILE_NAME) -> Project:
     except ValidationError as error:
         problems = [_problem(tree, dict(detail), name) for detail in error.errors(include_url=False)]
     else:
-        problems = list(_dangling(project, tree, name))
+        problems = [*_dangling(project, tree, name), *_unserved(project, tree, name)]
     if problems:
         raise ProjectInvalid("\n".join(problems), fix=f"mend {name}; `modelyard schema` prints what it may say")
     return project
@@ -102,7 +103,7 @@ def _problem(tree: Any, detail: dict[str, Any], name: str) -> str:
         return f"{where}: unknown key '{location[-1]}'{_nearest(location)}"
     if detail["type"] == "missing":
         return f"{where}: '{dotted}' is missing"
-    return f"{where}: '{dotted}' is {_short(detail['input'])}: {detail['msg']}"
+    return f"{where}: '{dotted}' is {_short(detail['input'])}: {detail['msg'].removeprefix('Value error, ')}"
 
 
 def _short(value: Any) -> str:
@@ -181,11 +182,27 @@ def _dangling(project: Project, tree: Any, name: str) -> Iterator[str]:
         if dataset.collect and dataset.collect.service not in project.services:
             location = ("datasets", dataset_name, "collect", "service")
             yield _dangling_problem(tree, name, location, dataset.collect.service, list(project.services))
+    for sweep_name, sweep in project.sweeps.items():
+        if sweep.recipe not in project.recipes:
+            yield _dangling_problem(tree, name, ("sweeps", sweep_name, "recipe"), sweep.recipe, list(project.recipes))
     for suite_name, suite in project.suites.items():
         # `name@digest` pins one that was prepared; which there are, the records know.
         if suite.dataset.partition("@")[0] not in project.datasets:
             yield _dangling_problem(
                 tree, name, ("suites", suite_name, "dataset"), suite.dataset, list(project.datasets)
+            )
+
+
+def _unserved(project: Project, tree: Any, name: str) -> Iterator[str]:
+    """The services whose recipe makes nothing that an engine loads beside its base."""
+    for service_name, service in project.services.items():
+        recipe = project.recipes.get(service.recipe)
+        if recipe and not (recipe.method in LORA_METHODS and recipe.serve and not recipe.dora):
+            location = ("services", service_name, "recipe")
+            what = f"method {recipe.method}{', dora' if recipe.dora else ''}{'' if recipe.serve else ', serve: false'}"
+            yield (
+                f"{name}:{_position(tree, location)}: '{'.'.join(location)}' names '{service.recipe}' ({what}); "
+                "a service needs LoRA adapters, which its engine loads beside the base"
             )
 
 

@@ -17,11 +17,18 @@ _KEPT = 2
 _PROGRESS = "progress.json"
 
 
+class Validation(msgspec.Struct, frozen=True, kw_only=True):
+    """A look at held-out rows after a step. `loss` is in nats a learnt token, or a pair."""
+
+    step: int
+    loss: float
+
+
 class RunProgress(msgspec.Struct, frozen=True, kw_only=True):
     """How far a run is, besides its weights.
 
-    `losses` has one entry a step, in nats a token; `seconds` counts training alone. `micro_batch` is how many sequences
-    the device takes at once. `identity` names by digest what the run is made of: recipe, rows, base.
+    `losses` has one entry a step, in nats a token or a pair; `seconds` counts training alone. `micro_batch` is
+    how many sequences the device takes at once. `identity` names by digest what the run is made of: recipe, rows, base.
     """
 
     step: int
@@ -29,6 +36,7 @@ class RunProgress(msgspec.Struct, frozen=True, kw_only=True):
     num_tokens: int
     seconds: float
     micro_batch: int
+    validations: list[Validation] = []
     identity: dict[str, str] = {}
 
 
@@ -53,6 +61,11 @@ class Checkpoints:
             self._check(folder, progress)
             return Checkpoint(folder=folder, progress=progress)
         return None
+
+    def has_room(self, num_bytes: int) -> bool:
+        """Whether a checkpoint of that size fits on the disk."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        return shutil.disk_usage(self._folder).free >= num_bytes
 
     @contextmanager
     def publishing(self, progress: RunProgress) -> Iterator[Path]:

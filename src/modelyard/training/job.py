@@ -17,17 +17,20 @@ from modelyard.core.digests import digest_json
 from modelyard.core.errors import DataInvalid, JobFailed, RecipeInvalid
 from modelyard.core.files import folder_atomically, write_json_atomically
 from modelyard.ports.dataset import Example
-from modelyard.training import adapter, device
+from modelyard.training import device
 from modelyard.training.checkpoints import Checkpoint, Checkpoints
 from modelyard.training.examples import read_examples
-from modelyard.training.packing import to_sequences
+from modelyard.training.methods import method_of
+from modelyard.training.objectives import Unit, objective_of
 from modelyard.training.preflight import Inspection, inspect, require
 from modelyard.training.recipe import Recipe
 from modelyard.training.reporting import Reporter
-from modelyard.training.spec import ADAPTER, RESULT, TrainingResult, TrainingSpec
+from modelyard.training.spec import RESULT, TrainingResult, TrainingSpec
 from modelyard.training.stopping import Stop
 from modelyard.training.tokenization import IGNORED, ChatTokenizer, Row
-from modelyard.training.trainer import AdapterTrainer, is_out_of_memory
+from modelyard.training.trainer import ObjectiveTrainer, is_out_of_memory
+from modelyard.training.verification import NUM_PROBES, verify
+from modelyard.training.weights import num_parameters
 
 Progress = Callable[[Mapping[str, Any]], None]
 
@@ -42,23 +45,19 @@ def train(spec: TrainingSpec, progress: Progress, stop: Stop | None = None) -> T
     began = time.monotonic()
     recipe = _read_recipe(spec)
     chat = ChatTokenizer(Path(spec.base_folder), recipe.system_prompt)
-    rows = chat.encode(_training_examples(spec, recipe))
-    held_out = chat.encode(read_examples(Path(spec.validation))) if spec.validation and recipe.validate_at_end else []
+    objective = objective_of(recipe)
+    units = objective.units(_training_examples(spec, recipe), chat)
+    rows = [row for unit in units for row in unit.documents]
     findings = inspect(Inspection(rows=rows, chat=chat, recipe=recipe, engine=spec.engine))
     progress({"event": "preflight", "passed": all(finding.passed for finding in findings)})
     require(findings)
+    held_out = objective.units(read_examples(Path(spec.validation)), chat) if spec.validation else []
 
     device.set_threads(recipe)
-    job = _Job(spec, recipe, chat, rows, progress, stop or Stop())
+    job = _Job(spec, recipe, chat, units, held_out if recipe.validates else [], progress, stop or Stop())
     with folder_atomically(Path(spec.output)) as scratch:
-        trainer = job.run(scratch)
-        metrics = trainer.metrics() | _row_metrics(rows)
-        if held_out:
-            metrics |= trainer.validate(to_sequences(held_out, recipe))
-        adapter.save(trainer.model, scratch / ADAPTER, Path(spec.base_folder).resolve().name)
-        probes = [row.input_ids for row in rows[: adapter.NUM_PROBES]]
-        metrics |= adapter.verify(trainer.model, scratch / ADAPTER, Path(spec.base_folder), probes)
-        metrics["total_seconds"] = time.monotonic() - began
+        metrics = job.run(scratch, probes=[row.input_ids for row in rows[:NUM_PROBES]])
+        metrics |= _row_metrics(rows) | {"train_rows": len(units), "total_seconds": time.monotonic() - began}
         precision = str(device.precision(recipe)).removeprefix("torch.")
         result = TrainingResult(precision=precision, metrics=metrics, findings=tuple(findings))
         write_json_atomically(scratch / RESULT, msgspec.to_builtins(result))
@@ -73,20 +72,35 @@ class _Job:
         spec: TrainingSpec,
         recipe: Recipe,
         chat: ChatTokenizer,
-        rows: Sequence[Row],
+        units: Sequence[Unit],
+        held_out: Sequence[Unit],
         progress: Progress,
         stop: Stop,
     ) -> None:
         self._spec = spec
         self._recipe = recipe
         self._chat = chat
-        self._sequences = to_sequences(rows, recipe)
+        self._method, self._objective = method_of(recipe), objective_of(recipe)
+        self._sequences = self._objective.sequences(units, recipe)
+        self._held_out = self._objective.sequences(held_out, recipe) if held_out else None
         self._progress = progress
         self._stop = stop
-        identity = {**spec.identity, "recipe": recipe.digest, "rows": digest_json([row.input_ids for row in rows])}
+        tokens = [row.input_ids for unit in units for row in unit.documents]
+        identity = {**spec.identity, "recipe": recipe.digest, "rows": digest_json(tokens)}
         self._checkpoints = Checkpoints(Path(spec.checkpoints), identity) if spec.checkpoints else None
 
-    def run(self, scratch: Path) -> AdapterTrainer:
+    def run(self, scratch: Path, *, probes: Sequence[list[int]]) -> dict[str, float]:
+        """Train to the end, check and save what came of it; return its metrics."""
+        trainer = self._train(scratch)
+        metrics = trainer.metrics()
+        model = trainer.settle()
+        if self._held_out is not None and self._recipe.validate_at_end:
+            metrics |= trainer.validate()
+        base, output = Path(self._spec.base_folder), scratch / self._method.artifact
+        self._method.save(model, output, base)
+        return metrics | verify(model, self._method, self._recipe, output, base, probes)
+
+    def _train(self, scratch: Path) -> ObjectiveTrainer:
         """Train to the end. What memory cannot hold at once goes through it in halves."""
         size = self._recipe.batch_size
         while True:
@@ -102,17 +116,15 @@ class _Job:
             if device.is_cuda():
                 torch.cuda.empty_cache()
 
-    def _attempt(self, scratch: Path, checkpoint: Checkpoint | None, size: int) -> AdapterTrainer:
-        recipe = self._recipe
-        dtype = device.precision(recipe)
-        base = adapter.load_base(Path(self._spec.base_folder), dtype, packed=not device.is_cuda())
-        reporter = Reporter(recipe, self._progress, self._stop, checkpoint.progress if checkpoint else None)
-        trainer = AdapterTrainer(
-            adapter.put_on(base, recipe),
+    def _attempt(self, scratch: Path, checkpoint: Checkpoint | None, size: int) -> ObjectiveTrainer:
+        recipe, method = self._recipe, self._method
+        trainer = ObjectiveTrainer(
+            method.put_on(method.load(Path(self._spec.base_folder), recipe), recipe),
             recipe,
             self._sequences,
             self._chat,
-            reporter,
+            Reporter(recipe, self._progress, self._stop, checkpoint.progress if checkpoint else None),
+            held_out=self._held_out,
             folder=scratch,
             micro_batch=size,
             checkpoints=self._checkpoints,
@@ -136,7 +148,7 @@ class _Job:
 
 def _read_recipe(spec: TrainingSpec) -> Recipe:
     try:
-        return Recipe.model_validate(spec.recipe)
+        return Recipe.model_validate(spec.recipe).for_base(num_parameters(Path(spec.base_folder)))
     except ValidationError as error:
         raise RecipeInvalid(f"the recipe is not valid: {error}", fix="correct the fields named above") from error
 
@@ -154,7 +166,6 @@ def _training_examples(spec: TrainingSpec, recipe: Recipe) -> Sequence[Example]:
 
 def _row_metrics(rows: Sequence[Row]) -> dict[str, float]:
     return {
-        "train_rows": len(rows),
         "train_row_tokens": sum(len(row.input_ids) for row in rows),
         "train_learnt_tokens": sum(label != IGNORED for row in rows for label in row.labels),
     }

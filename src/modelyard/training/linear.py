@@ -62,8 +62,11 @@ def _is_plain(layer: Any) -> bool:
 
 @contextmanager
 def fused_adapters(model: torch.nn.Module) -> Iterator[int]:
-    """Give every plain adapted layer of a model the fused forward while the block runs; yield how many there are."""
-    layers = [layer for layer in model.modules() if _is_plain(layer)]
+    """Give every plain adapted layer of a model the fused forward while the block runs; yield how many got it.
+
+    Within another such block nothing changes.
+    """
+    layers = [layer for layer in model.modules() if _is_plain(layer) and "forward" not in vars(layer)]
     for layer in layers:
         layer.forward = partial(_forward, layer)
     try:

@@ -11,6 +11,7 @@ import msgspec
 
 from modelyard.core.errors import RecipeInvalid
 from modelyard.ports.engine import Capabilities
+from modelyard.training.defaults import LORA_METHODS
 from modelyard.training.recipe import Recipe
 from modelyard.training.tokenization import IGNORED, ChatTokenizer, Row
 
@@ -156,10 +157,18 @@ def prompts_are_prefixes(inspection: Inspection) -> Finding:
 
 
 def can_be_served(inspection: Inspection) -> Finding:
-    """The engine that will serve the adapter can load one of this rank."""
-    name, rank, engine = "the engine can serve the adapter", inspection.recipe.rank, inspection.engine
-    if engine is None:
-        return Finding(name=name, passed=True, seen="no engine known yet")
+    """The engine that will serve what comes out can load it."""
+    name, recipe, engine = "the engine can serve it", inspection.recipe, inspection.engine
+    rank = recipe.rank or 0
+    if engine is None or not recipe.serve:
+        return Finding(name=name, passed=True, seen="no engine known yet" if engine is None else "not to be served")
+    if recipe.method not in LORA_METHODS or recipe.dora:
+        return _finding(
+            name,
+            False,
+            f"{'DoRA' if recipe.dora else f'method {recipe.method!r}'}; {engine.name} loads LoRA adapters alone",
+            "set method: lora without dora; or serve: false, where it is used elsewhere",
+        )
     ranks = tuple(allowed for allowed in engine.lora_ranks if allowed <= engine.max_lora_rank)
     allowed = rank in ranks if engine.lora_ranks else rank <= engine.max_lora_rank
     spoken = f"one of {', '.join(map(str, ranks))}" if engine.lora_ranks else f"at most {engine.max_lora_rank}"

@@ -8,7 +8,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from modelyard.core.errors import JobFailed
-from modelyard.training.checkpoints import RunProgress
+from modelyard.training.checkpoints import RunProgress, Validation
 from modelyard.training.recipe import Recipe
 from modelyard.training.stopping import Stop
 
@@ -25,6 +25,7 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         self.progress = progress
         self.losses: list[float] = list(before.losses) if before else []
         self.num_tokens = before.num_tokens if before else 0
+        self.validations: list[Validation] = list(before.validations) if before else []
         self._seconds_before = before.seconds if before else 0.0
         self._recipe = recipe
         self.stop = stop
@@ -35,6 +36,30 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
     def seconds(self) -> float:
         """Seconds of training so far, those before an interruption included."""
         return self._seconds_before + time.monotonic() - self._began
+
+    @property
+    def best(self) -> Validation | None:
+        """The look at held-out rows with the lowest loss; the first of equals."""
+        return min(self.validations, key=lambda one: one.loss, default=None)
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether the last looks, as many as the recipe has patience for, found nothing better."""
+        patience, best = self._recipe.patience, self.best
+        return patience is not None and best is not None and best not in self.validations[-patience:]
+
+    def on_step_end(self, _args: object, state: Any, control: Any, **_: object) -> None:
+        every = self._recipe.validate_every
+        if every and (state.global_step % every == 0 or state.global_step == state.max_steps):
+            control.should_evaluate = True
+
+    def validated(self, step: int, found: Mapping[str, float], control: Any) -> bool:
+        """Take a look at held-out rows in; return whether it is the best so far. Ends training where patience does."""
+        self.validations.append(Validation(step=step, loss=found["validation_loss"]))
+        self.progress({"event": "validated", "step": step, **found})
+        if self.gave_up:
+            control.should_training_stop, control.should_save = True, False
+        return self.best is self.validations[-1]
 
     def on_train_begin(self, *_: object, **__: object) -> None:
         self._began = self._saved_at = time.monotonic()

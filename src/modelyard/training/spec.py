@@ -8,9 +8,16 @@ import msgspec
 from modelyard.core.errors import Corrupt, NotFound
 from modelyard.ports.engine import Capabilities
 from modelyard.training.preflight import Finding
+from modelyard.training.recipe import Recipe
 
 ADAPTER = "adapter"
+MODEL = "model"
 RESULT = "metrics.json"
+
+
+def artifact_of(recipe: Recipe) -> str:
+    """The name of what a run of a recipe makes: `adapter`, or `model` where every weight is trained."""
+    return MODEL if recipe.method == "full" else ADAPTER
 
 
 class TrainingSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,7 +39,7 @@ class TrainingSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TrainingResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of it, as it lies in `metrics.json` beside the folder `adapter`.
+    """What came of it, as it lies in `metrics.json` beside the folder `adapter` or `model`.
 
     `precision` is the number format of the frozen base. Metrics: losses in nats a token, times in seconds.
     """

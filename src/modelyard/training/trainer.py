@@ -1,6 +1,7 @@
-"""The training loop: TRL's trainer on packed rows, with logits computed only where there is something to learn."""
+"""The training loop: TRL's trainer over documents, with logits computed only where there is something to learn."""
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,19 @@ from trl import SFTConfig, SFTTrainer
 
 from modelyard.core.errors import Interrupted
 from modelyard.training import attention, device
+from modelyard.training.best import BestWeights
 from modelyard.training.checkpoints import Checkpoint, Checkpoints, RunProgress
 from modelyard.training.linear import fused_adapters
+from modelyard.training.methods import method_of
+from modelyard.training.objectives import Losses, Score, objective_of
+from modelyard.training.objectives.collation import Collator
 from modelyard.training.recipe import Recipe
 from modelyard.training.reporting import LAST_STEPS, Reporter
 from modelyard.training.tokenization import IGNORED, ChatTokenizer
+from modelyard.training.verification import fingerprint, require_learnt
+
+# A checkpoint holds each learnt weight with Adam's two averages and perhaps its best value, four bytes each.
+_CHECKPOINT_BYTES = 16
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -25,8 +34,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
-class AdapterTrainer(SFTTrainer):  # type: ignore[misc]
-    """TRL's trainer with the loss of learnt positions alone, packed attention and fused adapters on a CPU."""
+class ObjectiveTrainer(SFTTrainer):  # type: ignore[misc]
+    """TRL's trainer with an objective of ours, packed attention and fused adapters on a CPU."""
+
+    model: Any
+    train_dataset: Dataset
 
     def __init__(
         self,
@@ -36,22 +48,29 @@ class AdapterTrainer(SFTTrainer):  # type: ignore[misc]
         chat: ChatTokenizer,
         reporter: Reporter,
         *,
+        held_out: Dataset | None,
         folder: Path,
         micro_batch: int,
         checkpoints: Checkpoints | None,
     ) -> None:
         disable_progress_bars()
         self.steps = recipe.num_steps(len(sequences))
+        self._method, self._objective = method_of(recipe), objective_of(recipe)
+        self._recipe = recipe
+        self._held_out = held_out
+        self._folder = folder
         self._reporter = reporter
         self._micro_batch = micro_batch
         self._checkpoints = checkpoints
         super().__init__(
             model=model,
-            args=_arguments(recipe, self.steps, folder, micro_batch),
+            args=_arguments(recipe, self.steps, folder, micro_batch, flattens=self._method.flattens),
             train_dataset=sequences,
             processing_class=chat.tokenizer,
             callbacks=[reporter],
         )
+        # TRL takes none of another's for batches without padding.
+        self.data_collator = Collator(chat.tokenizer.pad_token_id, padding_free=self._method.flattens)
         self.remove_callback(PrinterCallback)
 
     def run(self, checkpoint: Checkpoint | None) -> None:
@@ -59,19 +78,34 @@ class AdapterTrainer(SFTTrainer):  # type: ignore[misc]
         begun = {"event": "started", "steps": self.steps, "trainable_parameters": self._num_trainable()}
         self._reporter.progress(begun | {"from_step": checkpoint.progress.step if checkpoint else 0})
         folder = str(checkpoint.folder / f"checkpoint-{checkpoint.progress.step}") if checkpoint else None
-        with nullcontext() if device.is_cuda() else fused_adapters(self.model), self._reporter.stop.listening():
+        self._best = BestWeights(self._folder, checkpoint.folder if checkpoint else None)
+        before = fingerprint(self.model)
+        with self._fast(), self._reporter.stop.listening():
+            self.train_dataset = self._with_reference(self.train_dataset)
+            if self._held_out is not None:
+                self._held_out = self._with_reference(self._held_out)
             self.train(resume_from_checkpoint=folder)
         self._seconds = self._reporter.seconds
-        if self.state.global_step < self.steps:
+        if self.state.global_step < self.steps and not self._reporter.gave_up:
             raise Interrupted(
                 f"interrupted after step {self.state.global_step} of {self.steps}",
                 fix="train again, with the same checkpoints" if self._checkpoints else "train again",
             )
+        require_learnt(self.model, before)
+
+    def settle(self) -> Any:
+        """The trained model, with its best weights and in the number format that it leaves in."""
+        if self._reporter.best:
+            self._best.restore(self.model)
+        self.model = self._method.settle(self.model, self._recipe)
+        return self.model
 
     def metrics(self) -> dict[str, float]:
-        """What a finished run has to tell; losses in nats a learnt token."""
+        """What a finished run has to tell; losses in nats a learnt token, or a pair."""
         losses, num_tokens = self._reporter.losses, self._reporter.num_tokens
+        best = self._reporter.best
         return {
+            **({"best_step": best.step, "best_validation_loss": best.loss} if best else {}),
             "train_seconds": self._seconds,
             "train_loss": sum(losses) / len(losses),
             "train_loss_last": sum(losses[-LAST_STEPS:]) / len(losses[-LAST_STEPS:]),
@@ -82,16 +116,35 @@ class AdapterTrainer(SFTTrainer):  # type: ignore[misc]
         }
 
     @torch.no_grad()
-    def validate(self, sequences: Dataset) -> dict[str, float]:
-        """The mean loss over every learnt token of held-out sequences, in nats."""
-        self.model.eval()
-        total, count = 0.0, 0
-        with nullcontext() if device.is_cuda() else fused_adapters(self.model):
-            for batch in self.get_eval_dataloader(sequences):
-                num_learnt = int((batch["labels"][:, 1:] != IGNORED).sum())
-                total += float(self.compute_loss(self.model, batch)) * num_learnt
-                count += num_learnt
-        return {"validation_loss": total / max(1, count), "validation_learnt_tokens": count}
+    def _with_reference(self, sequences: Dataset) -> Dataset:
+        """Sequences with what the model thinks of each document now, before training, where the objective compares."""
+        if not self._objective.compares:
+            return sequences
+        now = [self._losses(batch).by_document().view(-1, 2) for batch in self._batches(sequences)]
+        return sequences.add_column("reference", torch.cat(now).tolist())
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """The mean loss over held-out sequences, in nats a learnt token or a pair; the share that is right."""
+        assert self._held_out is not None, "there is nothing held out"  # noqa: S101
+        with self._fast():
+            scores = [self._objective.score(self._losses(batch), batch) for batch in self._batches(self._held_out)]
+        num_items = sum(score.num_items for score in scores)
+        found = {
+            "validation_loss": sum(float(score.total) for score in scores) / max(1, num_items),
+            "validation_items": num_items,
+        }
+        if all(score.num_right is not None for score in scores):
+            found["validation_accuracy"] = sum(score.num_right or 0 for score in scores) / max(1, num_items)
+        return found
+
+    def evaluate(self, *_: object, **__: object) -> dict[str, float]:
+        """Called between two steps: look at held-out rows, and keep the weights where they are the best so far."""
+        self.control.should_evaluate = False
+        found = self.validate() if self._held_out is not None else {}
+        if found and self._reporter.validated(self.state.global_step, found, self.control):
+            self._best.keep(self.model)
+        return found
 
     def compute_loss(
         self,
@@ -100,40 +153,66 @@ class AdapterTrainer(SFTTrainer):  # type: ignore[misc]
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Cross-entropy over the learnt positions, a sum divided by their number in the whole step."""
+        """The objective over a batch, divided by the items of the whole step."""
         assert not return_outputs, "nothing here asks for logits"  # noqa: S101
+        score: Score = self._objective.score(self._losses(inputs, model), inputs)
+        self._reporter.num_tokens += inputs["input_ids"].numel()
+        return score.total / (score.num_items if num_items_in_batch is None else num_items_in_batch)
+
+    def get_batch_samples(self, *arguments: Any) -> tuple[list[Any], Any]:
+        """The batches of a step, and how many items the objective counts in them."""
+        samples, counted = super().get_batch_samples(*arguments)
+        if counted is None or not self._objective.compares:
+            return samples, counted
+        return samples, torch.tensor(sum(self._objective.num_items(batch) for batch in samples))
+
+    def _losses(self, inputs: dict[str, Any], model: Any = None) -> Losses:
+        """The loss of each learnt token. Labels are moved by one: a position predicts the next token."""
+        if model is None:
+            model = self.model.eval()
         labels = inputs["labels"][:, 1:]
-        others = {name: value for name, value in inputs.items() if name != "labels"}
+        others = {name: value for name, value in inputs.items() if name not in ("labels", "reference", "desirable")}
         if model.config._attn_implementation == attention.NAME:
             others["layout"] = attention.lay_out(inputs["cu_seq_lens_q"])
         learnt = (labels != IGNORED).any(0).nonzero().flatten()
         logits = model(**others, logits_to_keep=learnt, use_cache=False).logits
-        targets = labels[:, learnt]
-        if self.model.training:
-            self._reporter.num_tokens += inputs["input_ids"].numel()
-        total = functional.cross_entropy(
-            logits.float().flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum"
+        tokens = functional.cross_entropy(
+            logits.float().flatten(0, 1), labels[:, learnt].flatten(), ignore_index=IGNORED, reduction="none"
         )
-        return total / (targets.numel() if num_items_in_batch is None else num_items_in_batch)
+        return _told_apart(tokens, learnt, inputs)
+
+    def _batches(self, sequences: Dataset) -> Iterator[dict[str, Any]]:
+        """Batches in their order, on the device."""
+        for begin in range(0, len(sequences), self._micro_batch):
+            rows = [sequences[i] for i in range(begin, min(begin + self._micro_batch, len(sequences)))]
+            yield self._prepare_inputs(self.data_collator(rows))
+
+    def _fast(self) -> AbstractContextManager[object]:
+        return nullcontext() if device.is_cuda() else fused_adapters(self.model)
 
     def _num_trainable(self) -> int:
         return sum(weight.numel() for weight in self.model.parameters() if weight.requires_grad)
 
     def _save_checkpoint(self, model: Any, trial: Any = None) -> None:
         """What transformers saves, but published whole, and without TRL's card."""
+        reporter = self._reporter
         if self._checkpoints is None:
             return
-        reporter = self._reporter
+        if not self._checkpoints.has_room(_CHECKPOINT_BYTES * self._num_trainable()):
+            reporter.progress({"event": "no_room", "step": self.state.global_step})
+            return
         progress = RunProgress(
             step=self.state.global_step,
             losses=reporter.losses,
             num_tokens=reporter.num_tokens,
             seconds=reporter.seconds,
             micro_batch=self._micro_batch,
+            validations=reporter.validations,
         )
         before = self.args.output_dir
         with self._checkpoints.publishing(progress) as folder:
             self.args.output_dir = str(folder)
+            self._best.copy_to(folder)
             try:
                 Trainer._save_checkpoint(self, model, trial)
             finally:
@@ -141,7 +220,18 @@ class AdapterTrainer(SFTTrainer):  # type: ignore[misc]
         reporter.progress({"event": "checkpoint", "step": progress.step})
 
 
-def _arguments(recipe: Recipe, steps: int, folder: Path, micro_batch: int) -> SFTConfig:
+def _told_apart(tokens: torch.Tensor, learnt: torch.Tensor, inputs: dict[str, Any]) -> Losses:
+    """The losses with the document of each: by its place in one long row, or its row in a padded batch."""
+    boundaries = inputs.get("cu_seq_lens_q")
+    if boundaries is None:
+        num_rows = len(inputs["input_ids"])
+        document = torch.arange(num_rows, device=tokens.device).repeat_interleave(len(learnt))
+        return Losses(tokens=tokens, document=document, num_documents=num_rows)
+    document = torch.searchsorted(boundaries, learnt.to(boundaries.dtype), right=True) - 1
+    return Losses(tokens=tokens, document=document, num_documents=len(boundaries) - 1)
+
+
+def _arguments(recipe: Recipe, steps: int, folder: Path, micro_batch: int, *, flattens: bool) -> SFTConfig:
     on_cuda = device.is_cuda()
     return SFTConfig(
         output_dir=str(folder),
@@ -155,17 +245,17 @@ def _arguments(recipe: Recipe, steps: int, folder: Path, micro_batch: int) -> SF
         weight_decay=recipe.weight_decay,
         max_grad_norm=recipe.gradient_clip,
         seed=recipe.seed,
-        # Rows are packed and labelled already. Both ways the batch is one row without padding, its documents told
-        # apart by their positions.
+        # Rows are packed and labelled already, and a collator of ours knows their columns.
         dataset_kwargs={"skip_prepare_dataset": True},
-        packing=recipe.packing,
+        remove_unused_columns=False,
+        packing=bool(recipe.packing),
         packing_strategy="bfd_split",
-        padding_free=True,
+        padding_free=flattens,
         max_length=recipe.sequence_length if recipe.packing else None,
         # A bfloat16 base needs no autocast: the adapters cast themselves, on a GPU through autocast.
         bf16=on_cuda and device.precision(recipe) is torch.bfloat16,
         use_cpu=not on_cuda,
-        gradient_checkpointing=on_cuda,
+        gradient_checkpointing=bool(recipe.gradient_checkpointing),
         dataloader_num_workers=0,
         dataloader_pin_memory=on_cuda,
         optim="adamw_torch_fused",

@@ -21,7 +21,16 @@ log = logging.getLogger(__name__)
 
 
 def release_of_run(tools: Tools, name: str, run: Run) -> Release:
-    """The release that serves a run's adapter with the base and the prompt it was trained with; recorded as a draft."""
+    """The release that serves a run's adapter with the base and the prompt it was trained with; recorded as a draft.
+
+    Raises: Conflict where the run has no adapter.
+    """
+    if ADAPTER not in run.artifacts:
+        raise Conflict(
+            f"the run {run.id} made {' and '.join(run.artifacts) or 'nothing'}, no adapter",
+            expected="a run with an adapter, which the engine loads beside its base",
+            fix="use the model as a base of its own (`base:` in a recipe), or train with method: lora",
+        )
     lineage = run.lineage
     release = Release(
         name=name,

@@ -21,12 +21,14 @@ from modelyard.ports.run import Run, RunState
 from modelyard.training.examples import write_examples
 from modelyard.training.lineage import capture_lineage, describe_base
 from modelyard.training.recipe import Recipe
-from modelyard.training.spec import ADAPTER, TrainingResult, TrainingSpec, read_result
+from modelyard.training.spec import TrainingResult, TrainingSpec, artifact_of, read_result
+from modelyard.training.weights import num_parameters
 from modelyard.workflows.datasets import examples_of
 from modelyard.workflows.expectations import demand_expectations
 from modelyard.workflows.tools import Progress, Tools, silent
 
 log = logging.getLogger(__name__)
+_CURVES = ("loss", "tokens_per_second", "learning_rate", "gradient_norm", "validation_loss", "validation_accuracy")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,9 +61,10 @@ def train_run(
         try:
             with tools.scratch() as folder:
                 result = _train(tools, folder, run, recipe, dataset, terms, progress)
-                adapter = tools.blobs.put_folder(folder / "output" / ADAPTER)
-                tools.tracker.log_folder(run.tracking_id, folder / "output" / ADAPTER, ADAPTER)
-            return _finish(tools, run, result, adapter, terms)
+                trained = folder / "output" / artifact_of(recipe)
+                artifacts = {trained.name: tools.blobs.put_folder(trained)}
+                tools.tracker.log_folder(run.tracking_id, trained, trained.name)
+            return _finish(tools, run, result, artifacts, terms)
         except BaseException as error:  # Ctrl-C too: nobody works on the run any more
             _fail(tools, run, error)
             raise
@@ -141,7 +144,9 @@ def _finished(tools: Tools, run_id: str) -> Run | None:
 
 
 def _begin(tools: Tools, run_id: str, name: str, recipe: Recipe, dataset: Dataset) -> Run:
-    base = describe_base(tools.base_folder(recipe.base), Path(recipe.base).name)
+    folder = tools.base_folder(recipe.base)
+    base = describe_base(folder, Path(recipe.base).name)
+    recipe = recipe.for_base(num_parameters(folder))
     lineage = capture_lineage(tools.root, dataset_digest=dataset.digest, base=base, seed=recipe.seed)
     settings = recipe.model_dump(mode="json")
     tracking_id = tools.tracker.start(run_id, name, settings, {"modelyard.dataset": dataset.ref})
@@ -196,9 +201,11 @@ def _train(
             failure.append(error_from_dict(event["error"]))
         if event["event"] == "out_of_memory":
             log.warning("memory ran out: %d sequences at a time from here on", event["micro_batch"])
-        if event["event"] == "progress":
-            curves = {name: float(event[name]) for name in ("loss", "tokens_per_second") if name in event}
+        if event["event"] == "no_room":
+            log.warning("no room on the disk for a checkpoint after step %d: make some", event["step"])
+        if curves := {name: float(event[name]) for name in _CURVES if name in event}:
             tools.tracker.log_metrics(run.tracking_id, curves, int(event["step"]))
+        if event["event"] == "progress":
             progress(event["step"], event["steps"], f"loss {event['loss']:.3f}")
 
     command = [sys.executable, "-m", "modelyard.training.worker", str(folder / "spec.json")]
@@ -211,7 +218,7 @@ def _train(
     return read_result(folder / "output")
 
 
-def _finish(tools: Tools, run: Run, result: TrainingResult, adapter: str, terms: TrainingTerms) -> Run:
+def _finish(tools: Tools, run: Run, result: TrainingResult, artifacts: dict[str, str], terms: TrainingTerms) -> Run:
     seconds = result.metrics["train_seconds"]
     tools.tracker.log_metrics(run.tracking_id, result.metrics, int(result.metrics.get("steps", 0)))
     tools.tracker.finish(run.tracking_id)
@@ -221,7 +228,7 @@ def _finish(tools: Tools, run: Run, result: TrainingResult, adapter: str, terms:
         finished_ms=now_ms(),
         train_seconds=seconds,
         metrics=result.metrics,
-        artifacts={ADAPTER: adapter},
+        artifacts=artifacts,
         cost_nanousd=seconds_cost(seconds, terms.nanousd_per_hour),
     )
     tools.records.runs.put(finished)
