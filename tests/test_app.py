@@ -1,12 +1,14 @@
 """Wiring: which project file is taken, and what the settings say."""
 
 import asyncio
+import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
 
 from modelyard.app import DEMO_PROJECT, find_project, open_app
-from modelyard.core.errors import InvalidInput, NotFound
+from modelyard.core.errors import InvalidInput, MissingExtra, NotFound
 from modelyard.ports.engine import Connect
 from modelyard.settings import Settings
 from modelyard.training.lineage import describe_base
@@ -104,5 +106,41 @@ def test_a_name_of_two_bases_is_refused(tmp_path: Path) -> None:
     with (
         open_app(str(file), Settings(tracking="none")) as app,
         pytest.raises(InvalidInput, match="two bases go by the name 'llama'"),
+    ):
+        _ = app.tools
+
+
+@pytest.mark.parametrize(
+    ("named", "kinds"),
+    [
+        ("none", "NoTracker"),
+        ("", "MlflowTracker"),
+        ("mlflow", "MlflowTracker"),
+        ("http://tracker.example.org", "MlflowTracker"),
+        ("mlflow,none", "SeveralTrackers"),
+    ],
+)
+def test_trackers_are_chosen_by_name(tmp_path: Path, named: str, kinds: str) -> None:
+    file = make(tmp_path / "modelyard.yaml")
+    with open_app(str(file), Settings(tracking=named)) as app:
+        assert type(app.tools.tracker).__name__ == kinds
+
+
+@pytest.mark.parametrize("package", ["wandb", "tensorboard"])
+def test_a_tracker_that_is_not_installed_is_told_with_its_extra(
+    tmp_path: Path, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.delitem(sys.modules, f"modelyard.adapters.tracking.{package}", raising=False)
+    file = make(tmp_path / "modelyard.yaml")
+    with open_app(str(file), Settings(tracking=f"{package}:shop")) as app, pytest.raises(MissingExtra, match=package):
+        _ = app.tools
+
+
+def test_a_tracker_named_twice_is_refused(tmp_path: Path) -> None:
+    file = make(tmp_path / "modelyard.yaml")
+    with (
+        open_app(str(file), Settings(tracking="wandb:a,wandb:b")) as app,
+        pytest.raises(InvalidInput, match="names a tracker twice"),
     ):
         _ = app.tools

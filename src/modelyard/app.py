@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from modelyard.ports.tracking import Tracker
     from modelyard.ports.workers import Workers
     from modelyard.project.model import Project
-    from modelyard.workflows.runs import TrainingTerms
     from modelyard.workflows.tools import Tools
+    from modelyard.workflows.watching import TrainingTerms
 
 _STATE_FOLDER = ".modelyard"
 SHIPPED_BASES = {"dinghy-6m": Path(__file__).parent / "demo" / "base"}
@@ -116,6 +116,7 @@ class App(AbstractContextManager["App"]):
             root=places.root,
             state=places.state,
             bases=self._bases(),
+            project=self.project.project,
         )
 
     def _workers(self) -> "Workers":
@@ -132,10 +133,11 @@ class App(AbstractContextManager["App"]):
     @property
     def training_terms(self) -> "TrainingTerms":
         """What training must heed."""
-        from modelyard.workflows.runs import TrainingTerms
+        from modelyard.workflows.watching import TrainingTerms
 
-        price = nanousd(self.project.compute.device_hour)
-        return TrainingTerms(engine=self._capabilities(), nanousd_per_hour=price)
+        compute = self.project.compute
+        price = nanousd(compute.device_price)
+        return TrainingTerms(engine=self._capabilities(), nanousd_per_hour=price, pricing=compute.pricing)
 
     def named(self, section: str, name: str) -> Any:
         """An entry of the project file. Raises: NotFound with the names there are."""
@@ -256,13 +258,38 @@ class App(AbstractContextManager["App"]):
         return VLLM if self.project.engine.kind == "vllm" else BUILTIN
 
     def _tracker(self) -> "Tracker":
-        if self.settings.tracking == "none":
+        """What MODELYARD_TRACKING names: one tracker, or several separated by commas."""
+        named = [one.strip() for one in self.settings.tracking.split(",") if one.strip()] or [""]
+        if len(named) == 1:
+            return self._tracker_of(named[0])
+        from modelyard.adapters.tracking.several import SeveralTrackers
+
+        kinds = [one.partition(":")[0] for one in named]
+        if len(set(kinds)) < len(kinds):
+            raise InvalidInput(
+                f"MODELYARD_TRACKING names a tracker twice: {', '.join(kinds)}", expected="one of each kind at most"
+            )
+        return SeveralTrackers({kind: self._tracker_of(one) for kind, one in zip(kinds, named, strict=True)})
+
+    def _tracker_of(self, named: str) -> "Tracker":
+        kind, _, rest = named.partition(":")
+        if named == "none":
             from modelyard.adapters.tracking.none import NoTracker
 
             return NoTracker()
+        state, project = self.places.state, self.project.project
         try:
+            if kind == "wandb":
+                from modelyard.adapters.tracking.wandb import WandbTracker
+
+                return WandbTracker(rest or project, state / "wandb")
+            if kind == "tensorboard":
+                from modelyard.adapters.tracking.tensorboard import TensorBoardTracker
+
+                return TensorBoardTracker(self.places.root / (rest or state / "tensorboard"))
             from modelyard.adapters.tracking.mlflow import MlflowTracker
         except ModuleNotFoundError as error:
-            raise MissingExtra(error.name or "mlflow", "tracking") from error
-        uri = self.settings.tracking or f"sqlite:///{self.places.state / 'mlflow.db'}"
-        return MlflowTracker(uri, self.project.project, self.places.state / "mlflow")
+            package = error.name or "mlflow"
+            raise MissingExtra(package, {"mlflow": "tracking"}.get(package, package)) from error
+        uri = f"sqlite:///{state / 'mlflow.db'}" if named in ("", "mlflow") else named
+        return MlflowTracker(uri, project, state / "mlflow")

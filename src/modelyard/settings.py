@@ -17,7 +17,8 @@ class Settings:
     MODELYARD_STATE     the state folder (`.modelyard` beside the project file)
     MODELYARD_RECORDS   the records as an SQLAlchemy URL (`sqlite:///<state>/records.db`)
     MODELYARD_BLOBS     the blobs as an fsspec URL (`<state>/blobs`)
-    MODELYARD_TRACKING  the MLflow tracking URI (`sqlite:///<state>/mlflow.db`), or `none`
+    MODELYARD_TRACKING  `mlflow` (on `sqlite:///<state>/mlflow.db`) or an MLflow tracking URI, `wandb:PROJECT`,
+                        `tensorboard:FOLDER`, several of them separated by commas, or `none`
     MODELYARD_USER      who acts, in approvals and runs (the login name)
     """
 

@@ -5,7 +5,7 @@ import pytest
 
 from modelyard.adapters.records.store import SqlRecords
 from modelyard.ports.report import Metric
-from modelyard.registry.cards import model_card, render_card
+from modelyard.registry.cards import model_card, render_card, run_card
 from tests.adapters.records.values import a_dataset, a_release, a_report, a_run, a_verdict, an_approval
 
 hub = pytest.importorskip("huggingface_hub", reason="pip install huggingface_hub: the oracle for model cards")
@@ -79,3 +79,12 @@ def test_it_says_who_decided_what(records: SqlRecords) -> None:
     (verdict,) = records.verdicts.newest(release.digest)
     records.verdicts.approve(an_approval(verdict, decision="override", person="grace", reason="we want to see"))
     assert "| override | grace | we want to see |" in render_card(records, release)
+
+
+def test_a_run_has_a_card_before_any_release() -> None:
+    run = a_run(metrics={"train_loss": 1.5}, cost_nanousd=2_000_000_000)
+    card = run_card(run, a_dataset())
+    assert card.startswith(f"# {run.name}\n")
+    for told in ("| train_loss | 1.5 |", "$2.00", run.recipe_digest, a_dataset().digest, "| rank | 32 |", run.id):
+        assert told in card
+    assert "Not recorded." in run_card(run, None)

@@ -12,7 +12,7 @@ from modelyard.ports.dataset import Message
 from modelyard.ports.engine import Answer, Capabilities
 from modelyard.ports.release import Sampling
 from modelyard.training.spec import RESULT, TrainingResult
-from modelyard.workflows.runs import TrainingTerms
+from modelyard.workflows.watching import TrainingTerms
 
 CAPABILITIES = Capabilities(name="scripted", adapters=True, max_lora_rank=64, lora_ranks=(), tokenize=True)
 TERMS = TrainingTerms(engine=CAPABILITIES, nanousd_per_hour=0)

@@ -8,7 +8,22 @@ from typing import Annotated, NoReturn
 import typer
 
 from modelyard import __version__
-from modelyard.cli import data, demo, gateway, keys, label, lineage, project, release, rollout, run, synthesis, up
+from modelyard.cli import (
+    cost,
+    data,
+    demo,
+    gateway,
+    keys,
+    label,
+    lineage,
+    project,
+    release,
+    reproduce,
+    rollout,
+    run,
+    synthesis,
+    up,
+)
 from modelyard.cli.output import note, report_error
 from modelyard.core.errors import MissingExtra, ModelyardError, Unavailable
 
@@ -27,6 +42,8 @@ _EXTRAS = {
     "psycopg": "postgres",
     "ray": "ray",
     "spacy": "presidio",
+    "tensorboard": "tensorboard",
+    "wandb": "wandb",
 }
 
 # Plain help: the rich one would take half of the start-up time.
@@ -40,7 +57,7 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, 1 our own mistake, 2 wrong input, 3 refused by a policy, 4 not found, 5 conflict, "
     "6 a server or store is away, 7 damaged data, 8 a job failed, 130 interrupted.",
 )
-for part in (demo, up, project, data, label, synthesis, run, release, rollout, lineage, keys, gateway):
+for part in (demo, up, project, data, label, synthesis, run, reproduce, cost, release, rollout, lineage, keys, gateway):
     part.register(app)
 
 

@@ -10,6 +10,7 @@ from modelyard.datasets.synthesis.config import SynthesisConfig
 from modelyard.datasets.synthesis.price import Dollars
 from modelyard.evaluation.suite import Suite
 from modelyard.ports.routes import BodyPolicy
+from modelyard.ports.run import Pricing
 from modelyard.registry.policy import Policy
 from modelyard.rollout.plan import PlanConfig
 from modelyard.training.recipe import Recipe
@@ -75,12 +76,38 @@ class EngineConfig(_Section):
         return self
 
 
+class DevicePrices(_Section):
+    """The price book: dollars for an hour of the device that trains, by how it is paid."""
+
+    on_demand: Dollars | None = Field(None, description="The same as `device_hour`.")
+    spot: Dollars | None = None
+    reserved: Dollars | None = None
+
+
 class ComputeConfig(_Section):
     """Where work runs and what training costs."""
 
-    device_hour: Dollars = Field("0", description="Dollars for an hour of the device that trains.")
+    device_hour: Dollars = Field("0", description="Dollars for an hour of the device that trains, on demand.")
+    prices: DevicePrices = DevicePrices()
+    pricing: Pricing = Field("on_demand", description="How the device is paid: on_demand (default), spot or reserved.")
     workers: int | None = Field(None, ge=1, description="Processes that prepare data; one for each core by default.")
     ray: str = Field("", description="A Ray cluster prepares data instead: its address, 'auto', or 'local'.")
+
+    @property
+    def device_price(self) -> str:
+        """Dollars for an hour of the device, as it is paid."""
+        return getattr(self.prices, self.pricing) or self.device_hour
+
+    @model_validator(mode="after")
+    def _one_price(self) -> Self:
+        on_demand = self.prices.on_demand
+        if on_demand is not None and "device_hour" in self.model_fields_set and on_demand != self.device_hour:
+            raise ValueError(
+                f"device_hour ({self.device_hour}) and prices.on_demand ({on_demand}) are the same price: keep one"
+            )
+        if self.pricing != "on_demand" and getattr(self.prices, self.pricing) is None:
+            raise ValueError(f"pricing is '{self.pricing}', and prices has no {self.pricing}: add it")
+        return self
 
 
 # Names become file names and parts of addresses (`name@digest`).

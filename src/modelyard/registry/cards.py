@@ -62,6 +62,21 @@ def model_card(
     return f"---\n{_front_matter(release, dataset, reports)}---\n\n# {release.ref}\n\n{body}\n"
 
 
+def run_card(run: Run, dataset: Dataset | None) -> str:
+    """The card of what a run made, before any release: its base, data, recipe, metrics and lineage, in Markdown."""
+    base = [("Name", run.lineage.base_name), ("Digest", _code(run.lineage.base_digest))]
+    sections = {
+        "Base model": _table(("", ""), base),
+        "Training data": _data(dataset),
+        "Recipe": _recipe(run),
+        "Metrics": _table(("metric", "value"), [(name, f"{value:.6g}") for name, value in run.metrics.items()]),
+        "Limits": "Nothing of it was evaluated or approved yet: a release's card tells of that.",
+        "Lineage": _table(("", ""), _origins(run, dataset)),
+    }
+    body = "\n\n".join(f"## {title}\n\n{text}" for title, text in sections.items())
+    return f"# {run.name}\n\n{body}\n"
+
+
 def _run_of(records: Records, release: Release) -> Run | None:
     try:
         return records.runs.get(release.run_id) if release.run_id else None
@@ -192,16 +207,19 @@ def _lineage(release: Release, run: Run | None, dataset: Dataset | None) -> str:
     rows = [("Release", _code(release.digest)), ("Adapter", _code(release.adapter) if release.adapter else "none")]
     if run is None:
         return _table(("", ""), [*rows, ("Run", release.run_id or "none")])
+    return _table(("", ""), [*rows, *_origins(run, dataset)])
+
+
+def _origins(run: Run, dataset: Dataset | None) -> list[tuple[str, str]]:
     lineage = run.lineage
     changes = " with uncommitted changes" if lineage.dirty_digest else ""
-    rows += [
+    return [
         ("Run", f"{run.id}, by {run.owner}"),
         ("Commit", f"{lineage.commit or 'none'}{changes}"),
         ("Recipe", _code(run.recipe_digest)),
         ("Dataset", _code(dataset.digest if dataset else lineage.dataset_digest)),
         ("Environment", _code(lineage.environment_digest)),
     ]
-    return _table(("", ""), rows)
 
 
 def _sampling(release: Release) -> str:

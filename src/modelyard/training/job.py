@@ -25,7 +25,7 @@ from modelyard.training.objectives import Unit, objective_of
 from modelyard.training.preflight import Inspection, inspect, require
 from modelyard.training.recipe import Recipe
 from modelyard.training.reporting import Reporter
-from modelyard.training.spec import RESULT, TrainingResult, TrainingSpec
+from modelyard.training.spec import RESULT, Curve, TrainingResult, TrainingSpec
 from modelyard.training.stopping import Stop
 from modelyard.training.tokenization import IGNORED, ChatTokenizer, Row
 from modelyard.training.trainer import ObjectiveTrainer, is_out_of_memory
@@ -59,7 +59,7 @@ def train(spec: TrainingSpec, progress: Progress, stop: Stop | None = None) -> T
         metrics = job.run(scratch, probes=[row.input_ids for row in rows[:NUM_PROBES]])
         metrics |= _row_metrics(rows) | {"train_rows": len(units), "total_seconds": time.monotonic() - began}
         precision = str(device.precision(recipe)).removeprefix("torch.")
-        result = TrainingResult(precision=precision, metrics=metrics, findings=tuple(findings))
+        result = TrainingResult(precision=precision, metrics=metrics, findings=tuple(findings), curve=job.curve)
         write_json_atomically(scratch / RESULT, msgspec.to_builtins(result))
     return result
 
@@ -88,11 +88,13 @@ class _Job:
         tokens = [row.input_ids for unit in units for row in unit.documents]
         identity = {**spec.identity, "recipe": recipe.digest, "rows": digest_json(tokens)}
         self._checkpoints = Checkpoints(Path(spec.checkpoints), identity) if spec.checkpoints else None
+        self.curve = Curve()
 
     def run(self, scratch: Path, *, probes: Sequence[list[int]]) -> dict[str, float]:
         """Train to the end, check and save what came of it; return its metrics."""
         trainer = self._train(scratch)
         metrics = trainer.metrics()
+        self.curve = trainer.curve()
         model = trainer.settle()
         if self._held_out is not None and self._recipe.validate_at_end:
             metrics |= trainer.validate()

@@ -1,6 +1,7 @@
 """Lineage: where a run comes from, captured before it starts."""
 
 import importlib.metadata
+import platform
 import subprocess
 from functools import cache
 from pathlib import Path
@@ -11,7 +12,7 @@ from modelyard.core.digests import digest_bytes, digest_file, digest_json, diges
 from modelyard.core.errors import NotFound, RecipeInvalid
 from modelyard.ports.release import ModelRef
 from modelyard.ports.run import Lineage
-from modelyard.training.hardware import describe_hardware
+from modelyard.training.hardware import available_cores, describe_hardware
 
 TEMPLATE_FILE = "chat_template.jinja"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
@@ -61,8 +62,10 @@ def describe_base(folder: Path, name: str = "") -> Base:
     )
 
 
-def capture_lineage(project: Path, *, dataset_digest: str, base: Base, seed: int) -> Lineage:
-    """The lineage of a run that starts now in a project's folder."""
+def capture_lineage(
+    project: Path, *, dataset_digest: str, base: Base, seed: int, threads: int | None = None
+) -> Lineage:
+    """The lineage of a run that starts now in a project's folder; on all cores where `threads` is None."""
     commit, dirty_digest = describe_checkout(project)
     environment = dict(installed_packages())
     return Lineage(
@@ -77,6 +80,8 @@ def capture_lineage(project: Path, *, dataset_digest: str, base: Base, seed: int
         environment=environment,
         hardware=describe_hardware(),
         seed=seed,
+        python=platform.python_version(),
+        threads=threads or available_cores(),
     )
 
 

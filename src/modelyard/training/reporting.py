@@ -11,6 +11,7 @@ from modelyard.core.errors import JobFailed
 from modelyard.training.checkpoints import RunProgress, Validation
 from modelyard.training.recipe import Recipe
 from modelyard.training.stopping import Stop
+from modelyard.training.usage import Usage
 
 Progress = Callable[[Mapping[str, Any]], None]
 LAST_STEPS = 10
@@ -30,6 +31,7 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         self._recipe = recipe
         self.stop = stop
         self._best = math.inf
+        self._usage = Usage()
         self._began = self._saved_at = time.monotonic()
 
     @property
@@ -79,6 +81,7 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
                 "gradient_norm": float(logs["grad_norm"]),
                 "tokens_per_second": self.num_tokens / self.seconds,
                 "seconds": self.seconds,
+                **self._usage.sample(),
             }
         )
         self._decide(control)

@@ -7,11 +7,13 @@ import msgspec
 
 from modelyard.core.errors import Corrupt, NotFound
 from modelyard.ports.engine import Capabilities
+from modelyard.training.checkpoints import Validation
 from modelyard.training.preflight import Finding
 from modelyard.training.recipe import Recipe
 
 ADAPTER = "adapter"
 MODEL = "model"
+CURVE = "curve"
 RESULT = "metrics.json"
 
 
@@ -38,6 +40,13 @@ class TrainingSpec(msgspec.Struct, frozen=True, kw_only=True):
     identity: dict[str, str] = {}
 
 
+class Curve(msgspec.Struct, frozen=True, kw_only=True):
+    """The losses of a run: of each step, and of each look at held-out rows, in nats a learnt token or a pair."""
+
+    losses: list[float] = []
+    validations: list[Validation] = []
+
+
 class TrainingResult(msgspec.Struct, frozen=True, kw_only=True):
     """What came of it, as it lies in `metrics.json` beside the folder `adapter` or `model`.
 
@@ -47,6 +56,7 @@ class TrainingResult(msgspec.Struct, frozen=True, kw_only=True):
     precision: str
     metrics: dict[str, float]
     findings: tuple[Finding, ...]
+    curve: Curve = Curve()
 
 
 def read_result(output: Path) -> TrainingResult:

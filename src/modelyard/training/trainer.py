@@ -22,6 +22,7 @@ from modelyard.training.objectives import Losses, Score, objective_of
 from modelyard.training.objectives.collation import Collator
 from modelyard.training.recipe import Recipe
 from modelyard.training.reporting import LAST_STEPS, Reporter
+from modelyard.training.spec import Curve
 from modelyard.training.tokenization import IGNORED, ChatTokenizer
 from modelyard.training.verification import fingerprint, require_learnt
 
@@ -114,6 +115,10 @@ class ObjectiveTrainer(SFTTrainer):  # type: ignore[misc]
             "tokens_per_second": num_tokens / self._seconds,
             "trainable_parameters": self._num_trainable(),
         }
+
+    def curve(self) -> Curve:
+        """The losses step by step."""
+        return Curve(losses=self._reporter.losses, validations=self._reporter.validations)
 
     @torch.no_grad()
     def _with_reference(self, sequences: Dataset) -> Dataset:

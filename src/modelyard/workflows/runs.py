@@ -1,42 +1,32 @@
-"""A Recipe and a Dataset in, a recorded Run with its adapter out."""
+"""A Recipe and a Dataset in, a recorded Run with what it made out."""
 
 import logging
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from modelyard.core.clock import now_ms
-from modelyard.core.errors import Conflict, Interrupted, JobFailed, ModelyardError, NotFound, error_from_dict
+from modelyard.core.errors import Conflict, Interrupted, JobFailed, ModelyardError, NotFound
 from modelyard.core.locks import hold, locked
-from modelyard.core.money import seconds_cost
 from modelyard.ports.dataset import Dataset
-from modelyard.ports.engine import Capabilities
 from modelyard.ports.run import Run, RunState
+from modelyard.registry.cards import run_card
 from modelyard.training.examples import write_examples
 from modelyard.training.lineage import capture_lineage, describe_base
 from modelyard.training.recipe import Recipe
-from modelyard.training.spec import TrainingResult, TrainingSpec, artifact_of, read_result
+from modelyard.training.spec import CURVE, TrainingResult, TrainingSpec, artifact_of, read_result
 from modelyard.training.weights import num_parameters
 from modelyard.workflows.datasets import examples_of
 from modelyard.workflows.expectations import demand_expectations
 from modelyard.workflows.tools import Progress, Tools, silent
+from modelyard.workflows.troubles import Troubles
+from modelyard.workflows.watching import ENERGY, TrainingTerms, Watch
 
 log = logging.getLogger(__name__)
-_CURVES = ("loss", "tokens_per_second", "learning_rate", "gradient_norm", "validation_loss", "validation_accuracy")
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingTerms:
-    """What training must heed: the engine that will serve its adapter, and what an hour of the device costs."""
-
-    engine: Capabilities
-    nanousd_per_hour: int
 
 
 def train_run(
@@ -47,26 +37,33 @@ def train_run(
     dataset: Dataset,
     terms: TrainingTerms,
     progress: Progress = silent,
+    *,
+    reproduces: str = "",
 ) -> Run:
-    """Train in a process of its own, store the adapter, record the run.
+    """Train in a process of its own, store what it made, record the run; `reproduces` is the run that it repeats.
 
     A run that was cut off goes on from its last checkpoint; one that has finished is returned as it is.
     Raises: DataInvalid where the dataset is not what was expected of it; Interrupted where it was told to end.
     """
-    if done := _finished(tools, run_id):
+    done = _recorded(tools, run_id)
+    if done and done.state == "finished":
         return done
     demand_expectations(tools, dataset)
     with _alive(tools, run_id):
-        run = _begin(tools, run_id, name, recipe, dataset)
+        watch = Watch(tools, _begin(tools, run_id, name, recipe, dataset, terms, reproduces), terms, progress)
         try:
             with tools.scratch() as folder:
-                result = _train(tools, folder, run, recipe, dataset, terms, progress)
+                result = _train(tools, folder, watch.run, recipe, dataset, terms, watch)
                 trained = folder / "output" / artifact_of(recipe)
-                artifacts = {trained.name: tools.blobs.put_folder(trained)}
-                tools.tracker.log_folder(run.tracking_id, trained, trained.name)
-            return _finish(tools, run, result, artifacts, terms)
+                curve = tools.blobs.put_bytes(msgspec.json.encode(result.curve))
+                artifacts = {trained.name: tools.blobs.put_folder(trained), CURVE: curve}
+                run = _finished(watch.run, result, artifacts)
+                _tell(tools, run, dataset, folder, trained)
+            tools.records.runs.put(run)
+            shutil.rmtree(_checkpoints(tools, run.id), ignore_errors=True)
+            return run
         except BaseException as error:  # Ctrl-C too: nobody works on the run any more
-            _fail(tools, run, error)
+            _fail(tools, watch.run, error)
             raise
 
 
@@ -135,19 +132,24 @@ def _fail(tools: Tools, run: Run, error: BaseException) -> None:
         log.warning("run %s failed, which could not be written down: %s", run.id, also.seen)
 
 
-def _finished(tools: Tools, run_id: str) -> Run | None:
+def _recorded(tools: Tools, run_id: str) -> Run | None:
     try:
-        run = tools.records.runs.get(run_id)
+        return tools.records.runs.get(run_id)
     except NotFound:
         return None
-    return run if run.state == "finished" else None
 
 
-def _begin(tools: Tools, run_id: str, name: str, recipe: Recipe, dataset: Dataset) -> Run:
+def _begin(
+    tools: Tools, run_id: str, name: str, recipe: Recipe, dataset: Dataset, terms: TrainingTerms, reproduces: str
+) -> Run:
+    """Write down that a run begins. What attempts before this one used stays with it."""
+    before = _recorded(tools, run_id)
     folder = tools.base_folder(recipe.base)
     base = describe_base(folder, Path(recipe.base).name)
     recipe = recipe.for_base(num_parameters(folder))
-    lineage = capture_lineage(tools.root, dataset_digest=dataset.digest, base=base, seed=recipe.seed)
+    lineage = capture_lineage(
+        tools.root, dataset_digest=dataset.digest, base=base, seed=recipe.seed, threads=recipe.threads
+    )
     settings = recipe.model_dump(mode="json")
     tracking_id = tools.tracker.start(run_id, name, settings, {"modelyard.dataset": dataset.ref})
     tools.tracker.log_dataset(tracking_id, dataset.name, dataset.digest, dataset.sources[0].path)
@@ -161,6 +163,14 @@ def _begin(tools: Tools, run_id: str, name: str, recipe: Recipe, dataset: Datase
         lineage=lineage,
         started_ms=now_ms(),
         tracking_id=tracking_id,
+        nanousd_per_hour=terms.nanousd_per_hour,
+        pricing=terms.pricing,
+        project=tools.project,
+        reproduces=before.reproduces if before else reproduces,
+        device_seconds=before.device_seconds if before else 0.0,
+        cost_nanousd=before.cost_nanousd if before else 0,
+        train_seconds=before.train_seconds if before else 0.0,
+        metrics={name: value for name, value in before.metrics.items() if name == ENERGY} if before else {},
     )
     tools.records.runs.put(run)
     return run
@@ -178,7 +188,7 @@ def _train(
     recipe: Recipe,
     dataset: Dataset,
     terms: TrainingTerms,
-    progress: Progress,
+    watch: Watch,
 ) -> TrainingResult:
     for split in ("train", "validation"):
         write_examples(folder / split, examples_of(tools, dataset, split))
@@ -194,43 +204,34 @@ def _train(
     )
     (folder / "spec.json").write_bytes(msgspec.json.encode(spec))
 
-    failure: list[ModelyardError] = []
-
-    def hear(event: Mapping[str, Any]) -> None:
-        if event["event"] == "failed":
-            failure.append(error_from_dict(event["error"]))
-        if event["event"] == "out_of_memory":
-            log.warning("memory ran out: %d sequences at a time from here on", event["micro_batch"])
-        if event["event"] == "no_room":
-            log.warning("no room on the disk for a checkpoint after step %d: make some", event["step"])
-        if curves := {name: float(event[name]) for name in _CURVES if name in event}:
-            tools.tracker.log_metrics(run.tracking_id, curves, int(event["step"]))
-        if event["event"] == "progress":
-            progress(event["step"], event["steps"], f"loss {event['loss']:.3f}")
-
     command = [sys.executable, "-m", "modelyard.training.worker", str(folder / "spec.json")]
     try:
-        tools.compute.run(command, env={}, progress=hear)
+        with watch.metering():
+            tools.compute.run(command, env={}, progress=watch.hear)
     except JobFailed:
-        if failure:
-            raise failure[0] from None
+        if watch.failure:
+            raise watch.failure from None
         raise
     return read_result(folder / "output")
 
 
-def _finish(tools: Tools, run: Run, result: TrainingResult, artifacts: dict[str, str], terms: TrainingTerms) -> Run:
-    seconds = result.metrics["train_seconds"]
-    tools.tracker.log_metrics(run.tracking_id, result.metrics, int(result.metrics.get("steps", 0)))
-    tools.tracker.finish(run.tracking_id)
-    finished = msgspec.structs.replace(
+def _finished(run: Run, result: TrainingResult, artifacts: dict[str, str]) -> Run:
+    return msgspec.structs.replace(
         run,
         state="finished",
         finished_ms=now_ms(),
-        train_seconds=seconds,
-        metrics=result.metrics,
+        train_seconds=result.metrics["train_seconds"],
+        metrics=run.metrics | result.metrics,
         artifacts=artifacts,
-        cost_nanousd=seconds_cost(seconds, terms.nanousd_per_hour),
     )
-    tools.records.runs.put(finished)
-    shutil.rmtree(_checkpoints(tools, run.id), ignore_errors=True)
-    return finished
+
+
+def _tell(tools: Tools, run: Run, dataset: Dataset, folder: Path, trained: Path) -> None:
+    """Show a run's metrics, its card and what was trained in the tracker, and end it there; it may be away."""
+    (folder / "card").mkdir()
+    (folder / "card" / "README.md").write_text(run_card(run, dataset))
+    with Troubles().around("the tracker"):
+        tools.tracker.log_metrics(run.tracking_id, run.metrics, int(run.metrics.get("steps", 0)))
+        tools.tracker.log_folder(run.tracking_id, trained, trained.name)
+        tools.tracker.log_folder(run.tracking_id, folder / "card", "model_card")
+        tools.tracker.finish(run.tracking_id)

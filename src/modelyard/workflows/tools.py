@@ -32,7 +32,7 @@ class Tools:
 
     `actor` is the person who acts, `owner` who answers for the runs; relative paths in the project file start at
     `root`; `bases` are the base models by the names that engines know them by: those that ship with Modelyard and those
-    of the project's recipes.
+    of the project's recipes; `project` is its name, which its runs bear.
     """
 
     records: Records
@@ -45,6 +45,7 @@ class Tools:
     root: Path
     state: Path
     bases: Mapping[str, Path]
+    project: str = ""
 
     def base_folder(self, base: str) -> Path:
         """The folder of a base model, by its name or by its path."""

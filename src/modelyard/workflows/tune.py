@@ -20,9 +20,10 @@ from modelyard.training.lineage import describe_base
 from modelyard.workflows.datasets import prepare_dataset
 from modelyard.workflows.durable import Step, run_durably
 from modelyard.workflows.releases import policy_of, release_of_run
-from modelyard.workflows.runs import TrainingTerms, train_run
+from modelyard.workflows.runs import train_run
 from modelyard.workflows.tools import Progress, Tools, silent
 from modelyard.workflows.verdicts import gate_release
+from modelyard.workflows.watching import TrainingTerms
 
 EngineFor = Callable[[ModelRef], AbstractContextManager[Connect]]
 TokenizerOf = Callable[[Release], Tokenize]
