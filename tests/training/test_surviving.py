@@ -202,8 +202,9 @@ def test_memory_that_runs_out_halves_the_bites_and_not_the_step(
     calls = []
 
     def short_of_memory(self: ObjectiveTrainer, model: Any, inputs: dict[str, Any], *rest: Any, **more: Any) -> Any:
-        calls.append(self.args.per_device_train_batch_size)
-        if len(calls) > 3 and self.args.per_device_train_batch_size > 2:
+        if model.training:
+            calls.append(self.args.per_device_train_batch_size)
+        if model.training and len(calls) > 3 and self.args.per_device_train_batch_size > 2:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
         return compute_loss(self, model, inputs, *rest, **more)
 

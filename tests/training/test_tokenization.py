@@ -9,6 +9,7 @@ from modelyard.core.errors import NotFound, RecipeInvalid
 from modelyard.ports.dataset import Example, Message
 from modelyard.training.tokenization import IGNORED, ChatTokenizer
 from tests.training.conftest import make_examples
+from tests.training.preflight.planted import conversation
 
 
 def test_labels_are_the_answer_and_the_end_of_turn(chat):
@@ -69,3 +70,19 @@ def test_tokenizing_needs_no_torch(base):
         f"ChatTokenizer(pathlib.Path({str(base)!r})); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_rows_are_what_the_library_makes_of_them(chat):
+    examples = [
+        conversation("hello", "refund", "Größe passt nicht 🙂", " login "),
+        conversation("hello", "refund", system="Be brief."),
+    ]
+    turns = [[{"role": one.role, "content": one.content} for one in example.messages] for example in examples]
+    expected = chat.tokenizer.apply_chat_template(
+        turns, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
+    )
+    rows = chat.encode(examples)
+    assert [row.input_ids for row in rows] == expected["input_ids"]
+    assert [[int(label != IGNORED) for label in row.labels] for row in rows] == expected["assistant_masks"]
+    spans = [row.input_ids for row in rows]
+    assert chat.decode(spans) == chat.tokenizer.batch_decode(spans, clean_up_tokenization_spaces=False)

@@ -23,10 +23,16 @@ def train(
     recipe: Annotated[str, typer.Argument(help="A recipe of the project file.")],
     dataset: Annotated[str, typer.Argument(help="A prepared dataset: name, or name@digest.")],
     name: Annotated[str, typer.Option(help="The run's name; the recipe's by default.")] = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check, count and show what would be trained on; train nothing.")
+    ] = False,
     project: ProjectFile = "",
     as_json: Json = False,
 ) -> None:
     """Fine-tune the recipe's base on a dataset."""
+    if dry_run:
+        _plan(recipe, dataset, project, as_json)
+        return
     from modelyard.app import open_app
     from modelyard.cli.progress import showing
     from modelyard.cli.tables import run_text
@@ -39,6 +45,23 @@ def train(
         with showing(f"Training {recipe} on {found.ref}", quiet=as_json) as progress:
             run = train_run(app.tools, new_id(), name or recipe, chosen, found, app.training_terms, progress)
     emit(run, as_json=as_json, text=lambda: run_text(run, run.state))
+
+
+def _plan(recipe: str, dataset: str, project: str, as_json: bool) -> None:
+    """Print what a run would take; exit with code 2 where a check fails."""
+    from modelyard.app import open_app
+    from modelyard.cli.plan_tables import dry_run_text
+    from modelyard.cli.progress import showing
+    from modelyard.workflows.plans import dry_run
+
+    with open_app(project) as app:
+        chosen = app.named("recipes", recipe)
+        found = app.tools.records.datasets.find(dataset)
+        with showing(f"Planning {recipe} on {found.ref}", quiet=as_json) as progress:
+            tried = dry_run(app.tools, chosen, found, app.training_terms, progress)
+    emit(tried, as_json=as_json, text=lambda: dry_run_text(tried))
+    if not tried.passed:
+        raise typer.Exit(2)
 
 
 def tune(

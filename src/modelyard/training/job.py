@@ -11,18 +11,17 @@ from typing import Any
 
 import msgspec
 import torch
-from pydantic import ValidationError
 
 from modelyard.core.digests import digest_json
-from modelyard.core.errors import DataInvalid, JobFailed, RecipeInvalid
+from modelyard.core.errors import JobFailed
 from modelyard.core.files import folder_atomically, write_json_atomically
-from modelyard.ports.dataset import Example
 from modelyard.training import device
 from modelyard.training.checkpoints import Checkpoint, Checkpoints
-from modelyard.training.examples import read_examples
+from modelyard.training.material import gather
 from modelyard.training.methods import method_of
 from modelyard.training.objectives import Unit, objective_of
-from modelyard.training.preflight import Inspection, inspect, require
+from modelyard.training.preflight import Finding, inspect, require
+from modelyard.training.probing import probe
 from modelyard.training.recipe import Recipe
 from modelyard.training.reporting import Reporter
 from modelyard.training.spec import RESULT, Curve, TrainingResult, TrainingSpec
@@ -30,7 +29,6 @@ from modelyard.training.stopping import Stop
 from modelyard.training.tokenization import IGNORED, ChatTokenizer, Row
 from modelyard.training.trainer import ObjectiveTrainer, is_out_of_memory
 from modelyard.training.verification import NUM_PROBES, verify
-from modelyard.training.weights import num_parameters
 
 Progress = Callable[[Mapping[str, Any]], None]
 
@@ -43,23 +41,20 @@ def train(spec: TrainingSpec, progress: Progress, stop: Stop | None = None) -> T
     Interrupted where it was stopped.
     """
     began = time.monotonic()
-    recipe = _read_recipe(spec)
-    chat = ChatTokenizer(Path(spec.base_folder), recipe.system_prompt)
-    objective = objective_of(recipe)
-    units = objective.units(_training_examples(spec, recipe), chat)
-    rows = [row for unit in units for row in unit.documents]
-    findings = inspect(Inspection(rows=rows, chat=chat, recipe=recipe, engine=spec.engine))
-    progress({"event": "preflight", "passed": all(finding.passed for finding in findings)})
+    material = gather(spec)
+    recipe, chat, units, rows = material.recipe, material.chat, material.units, material.rows
+    findings = inspect(material.inspection(spec))
+    progress({"event": "preflight", "passed": not any(finding.stops for finding in findings)})
     require(findings)
-    held_out = objective.units(read_examples(Path(spec.validation)), chat) if spec.validation else []
 
     device.set_threads(recipe)
-    job = _Job(spec, recipe, chat, units, held_out if recipe.validates else [], progress, stop or Stop())
+    job = _Job(spec, recipe, chat, units, material.held_out, progress, stop or Stop())
     with folder_atomically(Path(spec.output)) as scratch:
         metrics = job.run(scratch, probes=[row.input_ids for row in rows[:NUM_PROBES]])
         metrics |= _row_metrics(rows) | {"train_rows": len(units), "total_seconds": time.monotonic() - began}
         precision = str(device.precision(recipe)).removeprefix("torch.")
-        result = TrainingResult(precision=precision, metrics=metrics, findings=tuple(findings), curve=job.curve)
+        found = (*findings, *job.probed)
+        result = TrainingResult(precision=precision, metrics=metrics, findings=found, curve=job.curve)
         write_json_atomically(scratch / RESULT, msgspec.to_builtins(result))
     return result
 
@@ -87,6 +82,7 @@ class _Job:
         self._stop = stop
         tokens = [row.input_ids for unit in units for row in unit.documents]
         identity = {**spec.identity, "recipe": recipe.digest, "rows": digest_json(tokens)}
+        self.probed: tuple[Finding, ...] = ()
         self._checkpoints = Checkpoints(Path(spec.checkpoints), identity) if spec.checkpoints else None
         self.curve = Curve()
 
@@ -131,6 +127,7 @@ class _Job:
             micro_batch=size,
             checkpoints=self._checkpoints,
         )
+        self.probed = probe(trainer, recipe, self._sequences, size)
         trainer.run(checkpoint)
         return trainer
 
@@ -146,24 +143,6 @@ class _Job:
             {"event": "out_of_memory", "micro_batch": smaller, "accumulation": self._recipe.batch_size // smaller}
         )
         return smaller
-
-
-def _read_recipe(spec: TrainingSpec) -> Recipe:
-    try:
-        return Recipe.model_validate(spec.recipe).for_base(num_parameters(Path(spec.base_folder)))
-    except ValidationError as error:
-        raise RecipeInvalid(f"the recipe is not valid: {error}", fix="correct the fields named above") from error
-
-
-def _training_examples(spec: TrainingSpec, recipe: Recipe) -> Sequence[Example]:
-    examples = read_examples(Path(spec.train))
-    if not examples:
-        raise DataInvalid(
-            f"{spec.train} holds no example",
-            expected="at least one",
-            fix="prepare the dataset again",
-        )
-    return examples[: recipe.max_train_rows]
 
 
 def _row_metrics(rows: Sequence[Row]) -> dict[str, float]:

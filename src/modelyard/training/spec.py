@@ -8,7 +8,7 @@ import msgspec
 from modelyard.core.errors import Corrupt, NotFound
 from modelyard.ports.engine import Capabilities
 from modelyard.training.checkpoints import Validation
-from modelyard.training.preflight import Finding
+from modelyard.training.preflight.finding import Finding
 from modelyard.training.recipe import Recipe
 
 ADAPTER = "adapter"

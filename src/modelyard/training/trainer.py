@@ -23,11 +23,9 @@ from modelyard.training.objectives.collation import Collator
 from modelyard.training.recipe import Recipe
 from modelyard.training.reporting import LAST_STEPS, Reporter
 from modelyard.training.spec import Curve
+from modelyard.training.sizes import CHECKPOINT_BYTES
 from modelyard.training.tokenization import IGNORED, ChatTokenizer
 from modelyard.training.verification import fingerprint, require_learnt
-
-# A checkpoint holds each learnt weight with Adam's two averages and perhaps its best value, four bytes each.
-_CHECKPOINT_BYTES = 16
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -161,7 +159,8 @@ class ObjectiveTrainer(SFTTrainer):  # type: ignore[misc]
         """The objective over a batch, divided by the items of the whole step."""
         assert not return_outputs, "nothing here asks for logits"  # noqa: S101
         score: Score = self._objective.score(self._losses(inputs, model), inputs)
-        self._reporter.num_tokens += inputs["input_ids"].numel()
+        if model.training:
+            self._reporter.num_tokens += inputs["input_ids"].numel()
         return score.total / (score.num_items if num_items_in_batch is None else num_items_in_batch)
 
     def get_batch_samples(self, *arguments: Any) -> tuple[list[Any], Any]:
@@ -203,7 +202,7 @@ class ObjectiveTrainer(SFTTrainer):  # type: ignore[misc]
         reporter = self._reporter
         if self._checkpoints is None:
             return
-        if not self._checkpoints.has_room(_CHECKPOINT_BYTES * self._num_trainable()):
+        if not self._checkpoints.has_room(CHECKPOINT_BYTES * self._num_trainable()):
             reporter.progress({"event": "no_room", "step": self.state.global_step})
             return
         progress = RunProgress(

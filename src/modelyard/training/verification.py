@@ -40,11 +40,11 @@ def verify(
 
     Raises: JobFailed where it does nothing, or answers otherwise after loading.
     """
-    before = _answers(model, probes)
-    after = _answers(method.reload(folder, base_folder, recipe), probes)
+    before = answers(model, probes)
+    after = answers(method.reload(folder, base_folder, recipe), probes)
     if not all(torch.equal(left, right) for left, right in zip(before, after, strict=True)):
         raise JobFailed("the weights answer otherwise after they were saved and loaded", fix="report this as a bug")
-    plain = _answers(method.load(base_folder, recipe), probes)
+    plain = answers(method.load(base_folder, recipe), probes)
     change = max(float((left - right).abs().max()) for left, right in zip(after, plain, strict=True))
     if change == 0.0:
         raise JobFailed(
@@ -55,8 +55,8 @@ def verify(
 
 
 @torch.no_grad()
-def _answers(model: Any, probes: Sequence[list[int]]) -> list[torch.Tensor]:
-    """The logits for each probe alone, by the attention that every engine has."""
+def answers(model: Any, probes: Sequence[list[int]]) -> list[torch.Tensor]:
+    """The logits for each probe alone, by the attention that every engine has. Shapes: (1, tokens, vocabulary)."""
     model.eval()
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     implementation = inner.config._attn_implementation

@@ -57,7 +57,7 @@ def _emit(out: TextIO, event: Mapping[str, Any]) -> None:
 def _prepare_environment() -> None:
     # Before the libraries are imported, which read these once: nothing is fetched, and no usage is sent anywhere.
     os.environ.update(
-        HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1", TOKENIZERS_PARALLELISM="false", TRANSFORMERS_VERBOSITY="error"
+        HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1", TOKENIZERS_PARALLELISM="true", TRANSFORMERS_VERBOSITY="error"
     )
     # Threads that wait by spinning make training six times slower as soon as another process wants the cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -181,6 +181,23 @@ def _checkpoints(tools: Tools, run_id: str) -> Path:
     return tools.state / "checkpoints" / run_id
 
 
+def write_spec(
+    tools: Tools, folder: Path, run_id: str, recipe: Recipe, dataset: Dataset, terms: TrainingTerms
+) -> TrainingSpec:
+    """Write a dataset's rows into a folder, and say what is to be done with them there."""
+    for split in ("train", "validation"):
+        write_examples(folder / split, examples_of(tools, dataset, split))
+    return TrainingSpec(
+        recipe=recipe.model_dump(mode="json"),
+        base_folder=str(tools.base_folder(recipe.base).resolve()),
+        train=str(folder / "train"),
+        validation=str(folder / "validation"),
+        output=str(folder / "output"),
+        engine=terms.engine,
+        checkpoints=str(_checkpoints(tools, run_id)),
+    )
+
+
 def _train(
     tools: Tools,
     folder: Path,
@@ -190,18 +207,9 @@ def _train(
     terms: TrainingTerms,
     watch: Watch,
 ) -> TrainingResult:
-    for split in ("train", "validation"):
-        write_examples(folder / split, examples_of(tools, dataset, split))
-    spec = TrainingSpec(
-        recipe=run.recipe,
-        base_folder=str(tools.base_folder(recipe.base).resolve()),
-        train=str(folder / "train"),
-        validation=str(folder / "validation"),
-        output=str(folder / "output"),
-        engine=terms.engine,
-        checkpoints=str(_checkpoints(tools, run.id)),
-        identity={"dataset": dataset.digest, "base": run.lineage.base_digest},
-    )
+    spec = write_spec(tools, folder, run.id, recipe, dataset, terms)
+    identity = {"dataset": dataset.digest, "base": run.lineage.base_digest}
+    spec = msgspec.structs.replace(spec, recipe=run.recipe, identity=identity)
     (folder / "spec.json").write_bytes(msgspec.json.encode(spec))
 
     command = [sys.executable, "-m", "modelyard.training.worker", str(folder / "spec.json")]

@@ -1,38 +1,21 @@
 """Each trap is planted once, and exactly the check made for it must speak up."""
 
 import copy
-import shutil
 
 import msgspec
 import pytest
 
 from modelyard.core.errors import RecipeInvalid
-from modelyard.ports.engine import Capabilities
-from modelyard.training import preflight
 from modelyard.training.preflight import Inspection, inspect, require
-from modelyard.training.recipe import Recipe
-from modelyard.training.tokenization import IGNORED, ChatTokenizer
+from modelyard.training.preflight.rows import fits
+from modelyard.training.tokenization import IGNORED
 from tests.training.conftest import make_examples
-
-RECIPE = Recipe(base="tiny", rank=8, sequence_length=64)
-ENGINE = Capabilities(name="some", adapters=True, max_lora_rank=16, lora_ranks=(8, 16, 32), tokenize=True)
-
-
-def failing(rows, chat, recipe=RECIPE, engine=ENGINE):
-    findings = inspect(Inspection(rows=rows, chat=chat, recipe=recipe, engine=engine))
-    assert all(bool(finding.fix) != finding.passed for finding in findings)
-    return [finding.name for finding in findings if not finding.passed]
+from tests.training.preflight.planted import ENGINE, RECIPE, failing, with_template
 
 
 @pytest.fixture
 def rows(chat):
     return chat.encode(make_examples(6))
-
-
-def with_template(base, folder, template):
-    shutil.copytree(base, folder)
-    (folder / "chat_template.jinja").write_text(template)
-    return ChatTokenizer(folder)
 
 
 def test_sound_rows_pass(rows, chat):
@@ -82,7 +65,7 @@ def test_long_row(rows, chat):
     assert failing(rows, chat, RECIPE.model_copy(update={"sequence_length": longest})) == []
     recipe = RECIPE.model_copy(update={"sequence_length": longest - 1})
     assert failing(rows, chat, recipe) == ["no row is truncated"]
-    finding = preflight.fits(Inspection(rows=rows, chat=chat, recipe=recipe))
+    finding = fits(Inspection(rows=rows, chat=chat, recipe=recipe))
     assert f"to {longest}" in finding.fix
 
 
@@ -92,7 +75,7 @@ def test_row_beyond_what_the_base_reads(rows, chat):
     short_sighted.tokenizer = copy.deepcopy(chat.tokenizer)
     short_sighted.tokenizer.model_max_length = longest - 1
     assert failing(rows, short_sighted) == ["no row is truncated"]
-    assert "reads no further" in preflight.fits(Inspection(rows=rows, chat=short_sighted, recipe=RECIPE)).fix
+    assert "reads no further" in fits(Inspection(rows=rows, chat=short_sighted, recipe=RECIPE)).fix
 
 
 def test_padding_that_is_the_end_of_turn(rows, chat):
