@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from modelyard.adapters.processes import ServerProcess
     from modelyard.datasets.synthesis.config import SynthesisConfig
     from modelyard.evaluation.parity import Tokenize
+    from modelyard.ports.compute import Compute
     from modelyard.ports.engine import Capabilities, Connect, Engine
     from modelyard.ports.teacher import Teacher
     from modelyard.ports.tracking import Tracker
@@ -100,7 +101,6 @@ class App(AbstractContextManager["App"]):
             from modelyard.adapters.records.store import open_records
         except ModuleNotFoundError as error:
             raise MissingExtra(error.name or "sqlalchemy", "records") from error
-        from modelyard.adapters.compute.local import LocalCompute
         from modelyard.workflows.tools import Tools
 
         places, settings = self.places, self.settings
@@ -109,7 +109,7 @@ class App(AbstractContextManager["App"]):
             records=open_records(settings.records or f"sqlite:///{places.state / 'records.db'}"),
             blobs=FsspecBlobs(settings.blobs or str(places.blobs), places.cache),
             tracker=self._tracker(),
-            compute=LocalCompute(places.logs / "jobs.log", grace_s=_JOB_GRACE_S),
+            compute=self._compute(),
             workers=self._workers(),
             actor=settings.user,
             owner=self.project.owner or settings.user,
@@ -130,14 +130,30 @@ class App(AbstractContextManager["App"]):
 
         return ProcessWorkers(compute.workers, preload=["modelyard.datasets.pipeline.preloading"])
 
+    def _compute(self) -> "Compute":
+        """What trains: processes of this machine, or workers of a Ray cluster."""
+        config, log = self.project.compute, self.places.logs / "jobs.log"
+        if config.train_on == "ray":
+            from modelyard.adapters.compute.ray_train import RayTrainCompute
+
+            return RayTrainCompute(config.ray, workers=config.devices, storage=self.places.logs, grace_s=_JOB_GRACE_S)
+        from modelyard.adapters.compute.local import LocalCompute
+
+        return LocalCompute(log, grace_s=_JOB_GRACE_S, processes=config.devices)
+
     @property
     def training_terms(self) -> "TrainingTerms":
         """What training must heed."""
         from modelyard.workflows.watching import TrainingTerms
 
         compute = self.project.compute
-        price = nanousd(compute.device_price)
-        return TrainingTerms(engine=self._capabilities(), nanousd_per_hour=price, pricing=compute.pricing)
+        return TrainingTerms(
+            engine=self._capabilities(),
+            nanousd_per_hour=nanousd(compute.device_price),
+            pricing=compute.pricing,
+            devices=compute.devices,
+            sharding=compute.sharding,
+        )
 
     def named(self, section: str, name: str) -> Any:
         """An entry of the project file. Raises: NotFound with the names there are."""

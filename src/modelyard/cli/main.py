@@ -21,6 +21,7 @@ from modelyard.cli import (
     reproduce,
     rollout,
     run,
+    sweep,
     synthesis,
     up,
 )
@@ -38,6 +39,7 @@ _EXTRAS = {
     "dbos": "workflows",
     "mlflow": "tracking",
     "openai": "client",
+    "optuna": "sweeps",
     "presidio_analyzer": "presidio",
     "psycopg": "postgres",
     "ray": "ray",
@@ -57,7 +59,24 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, 1 our own mistake, 2 wrong input, 3 refused by a policy, 4 not found, 5 conflict, "
     "6 a server or store is away, 7 damaged data, 8 a job failed, 130 interrupted.",
 )
-for part in (demo, up, project, data, label, synthesis, run, reproduce, cost, release, rollout, lineage, keys, gateway):
+_PARTS = (
+    demo,
+    up,
+    project,
+    data,
+    label,
+    synthesis,
+    run,
+    sweep,
+    reproduce,
+    cost,
+    release,
+    rollout,
+    lineage,
+    keys,
+    gateway,
+)
+for part in _PARTS:
     part.register(app)
 
 

@@ -1,10 +1,11 @@
 """`modelyard train`, `modelyard tune` and `modelyard run`: fine-tuning."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from modelyard.cli.output import Json, ProjectFile, emit, table, when
+from modelyard.cli.output import Json, ProjectFile, emit, say, table, when
 
 if TYPE_CHECKING:
     from modelyard.ports.run import Run
@@ -26,12 +27,19 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check, count and show what would be trained on; train nothing.")
     ] = False,
+    render: Annotated[
+        str, typer.Option(metavar="KIND", help="Train nothing: write a job for a cluster into --to. KIND is kubeflow.")
+    ] = "",
+    to: Annotated[Path, typer.Option(metavar="FOLDER", help="Where --render writes.")] = Path("manifests"),
     project: ProjectFile = "",
     as_json: Json = False,
 ) -> None:
     """Fine-tune the recipe's base on a dataset."""
     if dry_run:
         _plan(recipe, dataset, project, as_json)
+        return
+    if render:
+        _render(render, recipe, dataset, name, to, project, as_json=as_json)
         return
     from modelyard.app import open_app
     from modelyard.cli.progress import showing
@@ -62,6 +70,33 @@ def _plan(recipe: str, dataset: str, project: str, as_json: bool) -> None:
     emit(tried, as_json=as_json, text=lambda: dry_run_text(tried))
     if not tried.passed:
         raise typer.Exit(2)
+
+
+def _render(kind: str, recipe: str, dataset: str, name: str, to: Path, project: str, *, as_json: bool) -> None:
+    from modelyard.app import open_app
+    from modelyard.cli.progress import showing
+    from modelyard.core.errors import InvalidInput
+    from modelyard.workflows.rendering import DATA, render_kubeflow
+
+    if kind != "kubeflow":
+        raise InvalidInput(f"--render is '{kind}'", expected="kubeflow", fix="write --render kubeflow")
+    with open_app(project) as app:
+        chosen, config = app.named("recipes", recipe), app.project.compute.kubernetes
+        if config is None:
+            raise InvalidInput(
+                "the project file does not say on what a job runs",
+                expected="compute.kubernetes, with an image at least",
+                fix="add `kubernetes: {image: REGISTRY/IMAGE:TAG}` under `compute`",
+            )
+        found = app.tools.records.datasets.find(dataset)
+        with showing(f"Writing {to}", quiet=as_json):
+            facts = render_kubeflow(app.tools, name or recipe, chosen, found, app.training_terms, config, to)
+
+    def text() -> None:
+        say(f"{facts['job']}: written to {to}")
+        say(f"  onto the volume, at {facts['volume']}: what lies in {to / DATA}; {facts['base']} as {facts['base_at']}")
+
+    emit(facts, as_json=as_json, text=text)
 
 
 def tune(

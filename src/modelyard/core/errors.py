@@ -15,6 +15,7 @@
     ├── Corrupt              bytes do not match their digest                             exit 7
     ├── JobFailed            a child process ended badly                                 exit 8
     └── Interrupted          work was told to end, and can go on later                   exit 130
+        └── Pruned           a trial of a sweep was ended, because others are better
 
 A message has up to three parts: what was seen, what was expected, what to do next. The `code` is stable and goes into
 JSON output; the exit code is what the command line returns. HTTP status codes are chosen at the surface, never here.
@@ -145,6 +146,12 @@ class Interrupted(ModelyardError):
 
     code = "interrupted"
     exit_code = 130
+
+
+class Pruned(Interrupted):
+    """A trial of a sweep is not worth going on with."""
+
+    code = "pruned"
 
 
 def error_from_dict(told: Mapping[str, str]) -> ModelyardError:

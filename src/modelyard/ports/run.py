@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 import msgspec
 
-RunState = Literal["running", "finished", "failed", "interrupted"]
+RunState = Literal["running", "finished", "failed", "interrupted", "pruned"]
 Pricing = Literal["on_demand", "spot", "reserved"]
 
 
@@ -33,8 +33,10 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """The record of a run. `artifacts` maps a name (`adapter`, `model`) to the digest of a blob folder.
 
     The artifact `curve` is the bytes of a Curve (training/spec.py). `device_seconds` are those that all attempts held
-    the device, loading included; they are what costs. The price is that of the last attempt. `reproduces` is the id of
-    the run that this one repeats.
+    the device, loading included; they are what costs, times the number of devices. The price is that of the last
+    attempt. `reproduces` is the id of the run that this one repeats. A run of a sweep names in `parent` the run that
+    stands for the sweep, whose own configuration is in `sweep`. Such a run is `pruned` where it was ended early because
+    others were better.
     """
 
     id: str
@@ -57,3 +59,5 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     reproduces: str = ""
     tracking_id: str = ""
     error: str = ""
+    parent: str = ""
+    sweep: dict[str, Any] = {}

@@ -13,7 +13,10 @@ from modelyard.ports.routes import BodyPolicy
 from modelyard.ports.run import Pricing
 from modelyard.registry.policy import Policy
 from modelyard.rollout.plan import PlanConfig
+from modelyard.training.kubeflow import KubernetesConfig
 from modelyard.training.recipe import Recipe
+from modelyard.training.scale import Sharding
+from modelyard.training.sweeps.config import SweepConfig
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 
@@ -92,6 +95,22 @@ class ComputeConfig(_Section):
     pricing: Pricing = Field("on_demand", description="How the device is paid: on_demand (default), spot or reserved.")
     workers: int | None = Field(None, ge=1, description="Processes that prepare data; one for each core by default.")
     ray: str = Field("", description="A Ray cluster prepares data instead: its address, 'auto', or 'local'.")
+    devices: int = Field(1, ge=1, le=1024, description="Processes that train one model, each with a device of its own.")
+    sharding: Sharding = Field(
+        "ddp", description="What each of them holds: the whole model (ddp), or a part of it (fsdp; for method full)."
+    )
+    train_on: Literal["local", "ray"] = Field("local", description="On this host, or on the cluster named by `ray`.")
+    kubernetes: KubernetesConfig | None = Field(
+        None, description="What `modelyard train --render kubeflow` writes into its manifests."
+    )
+
+    @model_validator(mode="after")
+    def _check_devices(self) -> Self:
+        if self.train_on == "ray" and not self.ray:
+            raise ValueError("train_on: ray needs a cluster: add `ray: auto`, `ray: local`, or its address")
+        if self.sharding == "fsdp" and self.devices == 1:
+            raise ValueError("sharding: fsdp cuts a model into parts for several devices: set devices to 2 or more")
+        return self
 
     @property
     def device_price(self) -> str:
@@ -126,6 +145,7 @@ class Project(_Section):
     datasets: dict[Name, DatasetConfig] = {}
     synthesis: dict[PlainName, SynthesisConfig] = {}
     recipes: dict[Name, Recipe] = {}
+    sweeps: dict[PlainName, SweepConfig] = {}
     suites: dict[Name, Suite] = {}
     policies: dict[Name, Policy] = {}
     rollouts: dict[Name, PlanConfig] = {}

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from modelyard.training import ranks
+
 _FILE = "best.safetensors"
 
 
@@ -21,9 +23,12 @@ class BestWeights:
 
     def keep(self, model: Any) -> None:
         """Take the weights as they are now."""
+        weights = {name: ranks.whole(weight.detach()).contiguous() for name, weight in _learnt(model)}
+        if not ranks.is_first():
+            return
         # Written beside and renamed: a checkpoint may hold a link to the file there was.
         beside = self._path.with_suffix(".new")
-        save_file({name: weight.detach().contiguous() for name, weight in _learnt(model)}, beside)
+        save_file(weights, beside)
         os.replace(beside, self._path)
 
     @torch.no_grad()

@@ -3,6 +3,7 @@
 import msgspec
 import torch
 
+from modelyard.training import ranks
 from modelyard.training.hardware import available_cores, describe_hardware
 from modelyard.training.recipe import Recipe
 
@@ -57,8 +58,8 @@ def precision(recipe: Recipe) -> torch.dtype:
 
 
 def set_threads(recipe: Recipe) -> None:
-    """Let torch use as many threads as the recipe says, or as there are cores."""
-    torch.set_num_threads(recipe.threads or available_cores())
+    """Let torch use as many threads as the recipe says, or as this process's share of the cores."""
+    torch.set_num_threads(recipe.threads or max(1, available_cores() // ranks.count_here()))
 
 
 def _cpu_multiplies_bfloat16() -> bool:

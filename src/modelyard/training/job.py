@@ -14,8 +14,8 @@ import torch
 
 from modelyard.core.digests import digest_json
 from modelyard.core.errors import JobFailed
-from modelyard.core.files import folder_atomically, write_json_atomically
-from modelyard.training import device
+from modelyard.core.files import write_json_atomically
+from modelyard.training import device, ranks
 from modelyard.training.checkpoints import Checkpoint, Checkpoints
 from modelyard.training.material import gather
 from modelyard.training.methods import method_of
@@ -24,6 +24,7 @@ from modelyard.training.preflight import Finding, inspect, require
 from modelyard.training.probing import probe
 from modelyard.training.recipe import Recipe
 from modelyard.training.reporting import Reporter
+from modelyard.training.scale import require_shareable
 from modelyard.training.spec import RESULT, Curve, TrainingResult, TrainingSpec
 from modelyard.training.stopping import Stop
 from modelyard.training.tokenization import IGNORED, ChatTokenizer, Row
@@ -37,19 +38,21 @@ def train(spec: TrainingSpec, progress: Progress, stop: Stop | None = None) -> T
     """Train as a spec says and publish its output folder whole.
 
     Where there is a checkpoint, training goes on from it. `stop` asks for an early end: then a checkpoint is written.
+    Where several processes train together, each comes here; the first one alone checks and writes what came of it.
     Raises: RecipeInvalid, DataInvalid, NotFound, Conflict before the first step; JobFailed where training goes wrong;
     Interrupted where it was stopped.
     """
     began = time.monotonic()
     material = gather(spec)
     recipe, chat, units, rows = material.recipe, material.chat, material.units, material.rows
+    require_shareable(recipe, ranks.count(), spec.sharding)
     findings = inspect(material.inspection(spec))
     progress({"event": "preflight", "passed": not any(finding.stops for finding in findings)})
     require(findings)
 
     device.set_threads(recipe)
     job = _Job(spec, recipe, chat, units, material.held_out, progress, stop or Stop())
-    with folder_atomically(Path(spec.output)) as scratch:
+    with ranks.output_folder(Path(spec.output)) as scratch:
         metrics = job.run(scratch, probes=[row.input_ids for row in rows[:NUM_PROBES]])
         metrics |= _row_metrics(rows) | {"train_rows": len(units), "total_seconds": time.monotonic() - began}
         precision = str(device.precision(recipe)).removeprefix("torch.")
@@ -91,7 +94,9 @@ class _Job:
         trainer = self._train(scratch)
         metrics = trainer.metrics()
         self.curve = trainer.curve()
-        model = trainer.settle()
+        model = trainer.settle(Path(self._spec.base_folder))
+        if not ranks.is_first():
+            return metrics
         if self._held_out is not None and self._recipe.validate_at_end:
             metrics |= trainer.validate()
         base, output = Path(self._spec.base_folder), scratch / self._method.artifact
@@ -100,10 +105,10 @@ class _Job:
 
     def _train(self, scratch: Path) -> ObjectiveTrainer:
         """Train to the end. What memory cannot hold at once goes through it in halves."""
-        size = self._recipe.batch_size
+        size = self._recipe.batch_size // ranks.count()
         while True:
             checkpoint = self._checkpoints.newest() if self._checkpoints else None
-            size = min(size, checkpoint.progress.micro_batch) if checkpoint else size
+            size = min(size, max(1, checkpoint.progress.micro_batch // ranks.count())) if checkpoint else size
             try:
                 return self._attempt(scratch, checkpoint, size)
             except (torch.OutOfMemoryError, RuntimeError) as error:
@@ -126,12 +131,19 @@ class _Job:
             folder=scratch,
             micro_batch=size,
             checkpoints=self._checkpoints,
+            sharding=self._spec.sharding,
         )
         self.probed = probe(trainer, recipe, self._sequences, size)
         trainer.run(checkpoint)
         return trainer
 
     def _smaller(self, size: int, error: Exception) -> int:
+        if ranks.count() > 1:  # the others wait within a step that this process cannot end
+            raise JobFailed(
+                f"memory ran out with {size} sequences of {self._recipe.sequence_length} tokens on a device: {error}",
+                expected="memory for them",
+                fix="halve batch_size and double accumulation, which is the same step; or shard with fsdp",
+            ) from error
         smaller = next((part for part in range(size // 2, 0, -1) if self._recipe.batch_size % part == 0), 0)
         if not smaller:
             raise JobFailed(

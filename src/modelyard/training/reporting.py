@@ -8,6 +8,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from modelyard.core.errors import JobFailed
+from modelyard.training import ranks
 from modelyard.training.checkpoints import RunProgress, Validation
 from modelyard.training.recipe import Recipe
 from modelyard.training.stopping import Stop
@@ -87,11 +88,13 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         self._decide(control)
 
     def _decide(self, control: Any) -> None:
-        is_due = time.monotonic() - self._saved_at >= self._recipe.checkpoint_minutes * 60
-        if self.stop.is_asked or is_due:
+        # A signal reaches the processes at different steps, and their clocks differ: all do what one has to.
+        is_asked = ranks.any_of(self.stop.is_asked)
+        is_due = ranks.any_of(time.monotonic() - self._saved_at >= self._recipe.checkpoint_minutes * 60)
+        if is_asked or is_due:
             control.should_save = True
             self._saved_at = time.monotonic()
-        if self.stop.is_asked:
+        if is_asked:
             control.should_training_stop = True
 
     def _check(self, state: Any) -> None:

@@ -10,6 +10,7 @@ from modelyard.ports.engine import Capabilities
 from modelyard.training.checkpoints import Validation
 from modelyard.training.preflight.finding import Finding
 from modelyard.training.recipe import Recipe
+from modelyard.training.scale import Sharding
 
 ADAPTER = "adapter"
 MODEL = "model"
@@ -27,7 +28,8 @@ class TrainingSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     `recipe` is a validated Recipe as JSON, `train` and `validation` are files of examples, one JSON object a line.
     `checkpoints` is a folder that outlives the job; without one nothing is kept of a run that is cut off. `identity`
-    names by digest what the run is made of, so that no other run goes on from its checkpoints.
+    names by digest what the run is made of, so that no other run goes on from its checkpoints. `sharding` says what
+    each of several processes holds: the whole model (ddp), or a part of it (fsdp).
     """
 
     recipe: dict[str, Any]
@@ -38,6 +40,7 @@ class TrainingSpec(msgspec.Struct, frozen=True, kw_only=True):
     engine: Capabilities | None = None
     checkpoints: str = ""
     identity: dict[str, str] = {}
+    sharding: Sharding = "ddp"
 
 
 class Curve(msgspec.Struct, frozen=True, kw_only=True):

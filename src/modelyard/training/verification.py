@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from modelyard.core.errors import JobFailed
+from modelyard.training import ranks
 from modelyard.training.methods.method import Method
 from modelyard.training.recipe import Recipe
 
@@ -18,7 +19,7 @@ Fingerprint = dict[str, float]
 def fingerprint(model: Any) -> Fingerprint:
     """A number for each weight that is learnt, to see whether it was."""
     return {
-        name: float(weight.detach().double().square().sum())
+        name: float(ranks.whole(weight.detach()).double().square().sum())
         for name, weight in model.named_parameters()
         if weight.requires_grad
     }

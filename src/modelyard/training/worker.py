@@ -3,6 +3,8 @@
 Standard output carries JSON objects, one a line; everything else goes to standard error. The events: `preflight`,
 `started`, `progress` (one a step), then `finished` with the metrics, or `failed` with the error. Exit codes are those
 of core/errors.py.
+
+Several of them, started by torchrun or Ray Train, train one model together: see ranks.py.
 """
 
 import os
@@ -29,7 +31,8 @@ def main(arguments: list[str]) -> int:
             _emit(out, {"event": "failed", "error": error.as_dict()})
             print(error, file=sys.stderr)
             return error.exit_code
-    _emit(out, finished)
+    if _is_first():
+        _emit(out, finished)
     return 0
 
 
@@ -46,8 +49,13 @@ def _train(path: Path, out: TextIO) -> dict[str, Any]:
 
     stop = Stop()
     stop.hear(signal.SIGTERM)
-    result = train(spec, lambda event: _emit(out, event), stop)
+    result = train(spec, lambda event: _emit(out, event) if _is_first() else None, stop)
     return {"event": "finished", "metrics": result.metrics, "precision": result.precision}
+
+
+def _is_first() -> bool:
+    """Whether this process speaks for all that train together; of what goes wrong each tells."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _emit(out: TextIO, event: Mapping[str, Any]) -> None:

@@ -15,8 +15,9 @@ from modelyard.training.preflight import Finding, inspect
 from modelyard.training.recipe import Recipe
 from modelyard.training.sample import SampleRow, sample
 from modelyard.workflows.expectations import demand_expectations
-from modelyard.workflows.runs import TrainingTerms, write_spec
+from modelyard.workflows.runs import write_spec
 from modelyard.workflows.tools import Progress, Tools, silent
+from modelyard.workflows.watching import TrainingTerms
 
 _NUM_RUNS = 3
 

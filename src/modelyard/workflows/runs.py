@@ -3,14 +3,15 @@
 import logging
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from modelyard.core.clock import now_ms
-from modelyard.core.errors import Conflict, Interrupted, JobFailed, ModelyardError, NotFound
+from modelyard.core.errors import Conflict, Interrupted, JobFailed, ModelyardError, NotFound, Pruned
 from modelyard.core.locks import hold, locked
 from modelyard.ports.dataset import Dataset
 from modelyard.ports.run import Run, RunState
@@ -18,6 +19,7 @@ from modelyard.registry.cards import run_card
 from modelyard.training.examples import write_examples
 from modelyard.training.lineage import capture_lineage, describe_base
 from modelyard.training.recipe import Recipe
+from modelyard.training.scale import require_shareable
 from modelyard.training.spec import CURVE, TrainingResult, TrainingSpec, artifact_of, read_result
 from modelyard.training.weights import num_parameters
 from modelyard.workflows.datasets import examples_of
@@ -27,6 +29,13 @@ from modelyard.workflows.troubles import Troubles
 from modelyard.workflows.watching import ENERGY, TrainingTerms, Watch
 
 log = logging.getLogger(__name__)
+
+
+Listener = Callable[[Mapping[str, Any]], None]
+
+
+def unheard(event: Mapping[str, Any]) -> None:
+    """What hears the events of a training process and has nothing to say."""
 
 
 def train_run(
@@ -39,31 +48,37 @@ def train_run(
     progress: Progress = silent,
     *,
     reproduces: str = "",
+    parent: str = "",
+    listen: Listener = unheard,
 ) -> Run:
     """Train in a process of its own, store what it made, record the run; `reproduces` is the run that it repeats.
 
-    A run that was cut off goes on from its last checkpoint; one that has finished is returned as it is.
-    Raises: DataInvalid where the dataset is not what was expected of it; Interrupted where it was told to end.
+    A run that was cut off goes on from its last checkpoint; one that has finished is returned as it is. `listen` hears
+    every event, and may end the run by raising. `parent` is the sweep that the run belongs to.
+    Raises: DataInvalid where the dataset is not what was expected of it; RecipeInvalid; Interrupted where it was told
+    to end.
     """
     done = _recorded(tools, run_id)
     if done and done.state == "finished":
         return done
+    require_shareable(recipe, terms.devices, terms.sharding)
     demand_expectations(tools, dataset)
-    with _alive(tools, run_id):
-        watch = Watch(tools, _begin(tools, run_id, name, recipe, dataset, terms, reproduces), terms, progress)
+    with alive(tools, run_id):
+        begun = begin(tools, run_id, name, recipe, dataset, terms, reproduces=reproduces, parent=parent)
+        watch = Watch(tools, begun, terms, progress)
         try:
             with tools.scratch() as folder:
-                result = _train(tools, folder, watch.run, recipe, dataset, terms, watch)
+                result = _train(tools, folder, watch, recipe, dataset, terms, listen)
                 trained = folder / "output" / artifact_of(recipe)
                 curve = tools.blobs.put_bytes(msgspec.json.encode(result.curve))
                 artifacts = {trained.name: tools.blobs.put_folder(trained), CURVE: curve}
                 run = _finished(watch.run, result, artifacts)
                 _tell(tools, run, dataset, folder, trained)
             tools.records.runs.put(run)
-            shutil.rmtree(_checkpoints(tools, run.id), ignore_errors=True)
+            forget_checkpoints(tools, run.id)
             return run
         except BaseException as error:  # Ctrl-C too: nobody works on the run any more
-            _fail(tools, watch.run, error)
+            fail(tools, watch.run, error, f"modelyard run resume {run_id}")
             raise
 
 
@@ -73,6 +88,12 @@ def resume_run(tools: Tools, ref: str, terms: TrainingTerms, progress: Progress 
     Raises: NotFound; Conflict where it has finished, or is being trained.
     """
     run = tools.records.runs.find(ref)
+    if run.sweep or run.parent:
+        raise Conflict(
+            f"the run {run.id} {'stands for' if run.sweep else 'belongs to'} a sweep",
+            expected="a run of its own",
+            fix="start the sweep again, which goes on where it was: modelyard sweep run",
+        )
     state = state_of(tools, run)
     if state not in ("failed", "interrupted", "died"):
         raise Conflict(
@@ -101,7 +122,7 @@ def state_of(tools: Tools, run: Run) -> str:
 
 
 @contextmanager
-def _alive(tools: Tools, run_id: str) -> Iterator[None]:
+def alive(tools: Tools, run_id: str) -> Iterator[None]:
     """Hold a lock while a run is trained: where we are killed, the system gives it back and its file tells of it.
 
     Raises: Conflict where another process trains it.
@@ -119,17 +140,23 @@ def _alive_file(tools: Tools, run_id: str) -> Path:
     return tools.state / "runs" / f"{run_id}.lock"
 
 
-def _fail(tools: Tools, run: Run, error: BaseException) -> None:
-    """Write down that a run failed. A store that is away must not hide why."""
-    is_interrupted = isinstance(error, KeyboardInterrupt | Interrupted)
-    said = f"interrupted; go on: modelyard run resume {run.id}" if is_interrupted else str(error)
-    state: RunState = "interrupted" if is_interrupted else "failed"
+def fail(tools: Tools, run: Run, error: BaseException, go_on: str) -> None:
+    """Write down that a run failed, or how to go on. A store that is away must not hide why."""
+    state, said = _ended(error, go_on)
     failed = msgspec.structs.replace(run, state=state, finished_ms=now_ms(), error=said or type(error).__name__)
     try:
         tools.records.runs.put(failed)
         tools.tracker.finish(run.tracking_id, failed=True)
     except ModelyardError as also:
         log.warning("run %s failed, which could not be written down: %s", run.id, also.seen)
+
+
+def _ended(error: BaseException, go_on: str) -> tuple[RunState, str]:
+    if isinstance(error, Pruned):
+        return "pruned", str(error)
+    if isinstance(error, KeyboardInterrupt | Interrupted):
+        return "interrupted", f"interrupted; go on: {go_on}"
+    return "failed", str(error)
 
 
 def _recorded(tools: Tools, run_id: str) -> Run | None:
@@ -139,10 +166,19 @@ def _recorded(tools: Tools, run_id: str) -> Run | None:
         return None
 
 
-def _begin(
-    tools: Tools, run_id: str, name: str, recipe: Recipe, dataset: Dataset, terms: TrainingTerms, reproduces: str
+def begin(
+    tools: Tools,
+    run_id: str,
+    name: str,
+    recipe: Recipe,
+    dataset: Dataset,
+    terms: TrainingTerms,
+    *,
+    reproduces: str = "",
+    parent: str = "",
+    sweep: Mapping[str, Any] | None = None,
 ) -> Run:
-    """Write down that a run begins. What attempts before this one used stays with it."""
+    """Write down that a run begins, with its lineage. What attempts before this one used stays with it."""
     before = _recorded(tools, run_id)
     folder = tools.base_folder(recipe.base)
     base = describe_base(folder, Path(recipe.base).name)
@@ -151,7 +187,7 @@ def _begin(
         tools.root, dataset_digest=dataset.digest, base=base, seed=recipe.seed, threads=recipe.threads
     )
     settings = recipe.model_dump(mode="json")
-    tracking_id = tools.tracker.start(run_id, name, settings, {"modelyard.dataset": dataset.ref})
+    tracking_id = tools.tracker.start(run_id, name, settings, _tags(dataset, parent))
     tools.tracker.log_dataset(tracking_id, dataset.name, dataset.digest, dataset.sources[0].path)
     run = Run(
         id=run_id,
@@ -171,9 +207,20 @@ def _begin(
         cost_nanousd=before.cost_nanousd if before else 0,
         train_seconds=before.train_seconds if before else 0.0,
         metrics={name: value for name, value in before.metrics.items() if name == ENERGY} if before else {},
+        parent=parent,
+        sweep=dict(sweep or {}),
     )
     tools.records.runs.put(run)
     return run
+
+
+def _tags(dataset: Dataset, parent: str) -> dict[str, str]:
+    return {"modelyard.dataset": dataset.ref, **({"modelyard.parent": parent} if parent else {})}
+
+
+def forget_checkpoints(tools: Tools, run_id: str) -> None:
+    """Remove the checkpoints of a run that nobody goes on with."""
+    shutil.rmtree(_checkpoints(tools, run_id), ignore_errors=True)
 
 
 def _checkpoints(tools: Tools, run_id: str) -> Path:
@@ -195,27 +242,33 @@ def write_spec(
         output=str(folder / "output"),
         engine=terms.engine,
         checkpoints=str(_checkpoints(tools, run_id)),
+        sharding=terms.sharding,
     )
 
 
 def _train(
     tools: Tools,
     folder: Path,
-    run: Run,
+    watch: Watch,
     recipe: Recipe,
     dataset: Dataset,
     terms: TrainingTerms,
-    watch: Watch,
+    listen: Listener,
 ) -> TrainingResult:
+    run = watch.run
     spec = write_spec(tools, folder, run.id, recipe, dataset, terms)
     identity = {"dataset": dataset.digest, "base": run.lineage.base_digest}
     spec = msgspec.structs.replace(spec, recipe=run.recipe, identity=identity)
     (folder / "spec.json").write_bytes(msgspec.json.encode(spec))
 
+    def hear(event: Mapping[str, Any]) -> None:
+        watch.hear(event)
+        listen(event)
+
     command = [sys.executable, "-m", "modelyard.training.worker", str(folder / "spec.json")]
     try:
         with watch.metering():
-            tools.compute.run(command, env={}, progress=watch.hear)
+            tools.compute.run(command, env={}, progress=hear)
     except JobFailed:
         if watch.failure:
             raise watch.failure from None

@@ -13,6 +13,7 @@ from modelyard.core.errors import ModelyardError, error_from_dict
 from modelyard.core.money import format_usd, seconds_cost
 from modelyard.ports.engine import Capabilities
 from modelyard.ports.run import Pricing, Run
+from modelyard.training.scale import Sharding
 from modelyard.workflows.tools import Progress, Tools
 from modelyard.workflows.troubles import Troubles
 
@@ -34,11 +35,14 @@ _SYSTEM = {
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingTerms:
-    """What training must heed: the engine that will serve what it makes, and what an hour of the device costs."""
+    """What training must heed: the engine that will serve what it makes, what an hour of a device costs, and how many
+    devices there are."""
 
     engine: Capabilities
     nanousd_per_hour: int
     pricing: Pricing = "on_demand"
+    devices: int = 1
+    sharding: Sharding = "ddp"
 
 
 class Watch:
@@ -61,10 +65,12 @@ class Watch:
         """The run, charged for what this attempt has used so far on top of those before."""
         used = self._used + (time.monotonic() - self._began if self._began is not None else 0.0)
         joules = self._joules_before + self._joules
+        cost = seconds_cost(used * self._terms.devices, self._terms.nanousd_per_hour)
         return msgspec.structs.replace(
             self._begun,
             device_seconds=self._begun.device_seconds + used,
-            cost_nanousd=self._begun.cost_nanousd + seconds_cost(used, self._terms.nanousd_per_hour),
+            cost_nanousd=self._begun.cost_nanousd
+            + seconds_cost(used * self._terms.devices, self._terms.nanousd_per_hour),
             train_seconds=self._train_seconds,
             metrics=self._begun.metrics | ({ENERGY: joules} if joules else {}),
         )

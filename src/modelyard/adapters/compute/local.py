@@ -1,5 +1,6 @@
-"""Batch work as a child process on this machine."""
+"""Batch work as a child process on this machine, or as several that torchrun starts."""
 
+import math
 import os
 import shlex
 import subprocess
@@ -21,15 +22,21 @@ TAIL_LINES = 30
 GRACE_S = 5.0
 _GUARD = "modelyard.adapters.guard"
 _KILLED = 128 + 9
+# Processes of one host need no network, and must not be reached by it.
+_ON_LOOPBACK = dict.fromkeys(("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"), "lo0" if sys.platform == "darwin" else "lo")
 
 
 class LocalCompute:
     """Runs a command under a guard, so that it never outlives us, and keeps what it says besides its progress."""
 
-    def __init__(self, log: Path | None = None, *, grace_s: float = GRACE_S) -> None:
-        """Lines that are no progress are added to `log`. A command that must end has `grace_s` to save its work."""
+    def __init__(self, log: Path | None = None, *, grace_s: float = GRACE_S, processes: int = 1) -> None:
+        """Lines that are no progress are added to `log`. A command that must end has `grace_s` to save its work.
+
+        `processes` is how many of them work together; each knows its place by the environment that torchrun sets.
+        """
         self._log = log
         self._grace_s = grace_s
+        self._processes = processes
 
     def run(self, command: Sequence[str], *, env: Mapping[str, str], progress: Progress) -> None:
         """Run a command to its end; `env` is laid over this process's environment.
@@ -37,6 +44,10 @@ class LocalCompute:
         Raises: JobFailed with the last lines it printed; whatever `progress` raises, after ending the command.
         """
         kills_before = _memory_kills()
+        if self._processes > 1:
+            # torchrun kills after 30 s, which can be too short for a checkpoint.
+            patience = {"TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(math.ceil(self._grace_s))}
+            command, env = _together(command, self._processes), {**_ON_LOOPBACK, **patience, **env}
         process = subprocess.Popen(
             [sys.executable, "-m", _GUARD, str(self._grace_s), *command],
             stdin=subprocess.PIPE,
@@ -63,6 +74,21 @@ class LocalCompute:
             said.close()
         if process.returncode != 0:
             raise _failure(command, process.returncode, said, out_of_memory=_memory_kills() > kills_before)
+
+
+def _together(command: Sequence[str], processes: int) -> list[str]:
+    """A command `python -m MODULE ...` as several processes, of which the end of one ends all."""
+    python, *module = command
+    launcher = [
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        str(processes),
+        "--max-restarts",
+        "0",
+    ]
+    return [python, *launcher, *module]
 
 
 class _Said:

@@ -30,7 +30,7 @@ class RayWorkers:
 
     def map(self, function: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
         """See `Workers.map`."""
-        self._connect()
+        self.connect()
         remote: Any = ray.remote(function)
         waiting = iter(tasks)
         running: deque[Any] = deque()
@@ -44,7 +44,8 @@ class RayWorkers:
             for reference in running:
                 ray.cancel(reference, force=True)
 
-    def _connect(self) -> None:
+    def connect(self) -> None:
+        """Join the cluster, unless that is done. Raises: Unavailable."""
         try:
             ray.init(
                 address=None if self._address == "local" else self._address,

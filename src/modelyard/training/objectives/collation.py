@@ -7,7 +7,7 @@ from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 
 class Collator(DataCollatorForLanguageModeling):  # type: ignore[misc]
-    """Adds `reference` (documents,), in nats, and `desirable` (units,) where the rows have them."""
+    """Adds `reference` (documents,), in nats, `desirable` (units,) and `filler` where the rows have them."""
 
     def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
         """A batch of tensors."""
@@ -16,4 +16,6 @@ class Collator(DataCollatorForLanguageModeling):  # type: ignore[misc]
             batch["reference"] = torch.tensor([value for one in examples for value in one["reference"]])
         if "desirable" in examples[0]:
             batch["desirable"] = torch.tensor([one["desirable"] for one in examples])
+        if "filler" in examples[0]:
+            batch["filler"] = True
         return batch

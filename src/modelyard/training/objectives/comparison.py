@@ -4,6 +4,7 @@ import random
 from collections.abc import Sequence
 
 import msgspec
+import torch
 from datasets import Dataset
 
 from modelyard.core.errors import DataInvalid
@@ -40,6 +41,11 @@ def to_pairs(units: Sequence[Unit], recipe: Recipe) -> Dataset:
 def num_units(inputs: Tensors) -> int:
     """How many units a batch holds."""
     return (len(inputs["cu_seq_lens_q"]) - 1) // PER_UNIT
+
+
+def per_unit(losses: torch.Tensor) -> torch.Tensor:
+    """The losses of units as rows of one item each. Shape: (units, 2)."""
+    return torch.stack([losses, torch.ones_like(losses)], 1).detach()
 
 
 def require_shape(examples: Sequence[Example], holds: Sequence[bool], objective: str, expected: str) -> None:

@@ -7,7 +7,7 @@ from datasets import Dataset
 from torch.nn import functional
 
 from modelyard.ports.dataset import Example
-from modelyard.training.objectives.comparison import last_answer, num_units, require_shape, to_pairs
+from modelyard.training.objectives.comparison import last_answer, num_units, per_unit, require_shape, to_pairs
 from modelyard.training.objectives.objective import Losses, Score, Tensors, Unit
 from modelyard.training.recipe import Recipe
 from modelyard.training.tokenization import ChatTokenizer
@@ -48,8 +48,10 @@ class PreferencePairs:
         """The sum over pairs; right is who likes the better answer more than before, compared to the worse."""
         gains = (losses.by_document() - inputs["reference"]).view(-1, 2)
         margins = gains[:, 0] - gains[:, 1]
-        total = -functional.logsigmoid(self._beta * margins).sum()
-        return Score(total=total, num_items=len(margins), num_right=int((margins > 0).sum()))
+        each = -functional.logsigmoid(self._beta * margins)
+        return Score(
+            total=each.sum(), num_items=len(margins), by_row=per_unit(each), num_right=int((margins > 0).sum())
+        )
 
 
 def _worse(example: Example) -> Example:

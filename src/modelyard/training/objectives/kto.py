@@ -8,7 +8,7 @@ from datasets import Dataset
 
 from modelyard.core.errors import DataInvalid
 from modelyard.ports.dataset import Example
-from modelyard.training.objectives.comparison import last_answer, num_units, require_shape, to_pairs
+from modelyard.training.objectives.comparison import last_answer, num_units, per_unit, require_shape, to_pairs
 from modelyard.training.objectives.objective import Losses, Score, Tensors, Unit
 from modelyard.training.recipe import Recipe
 from modelyard.training.tokenization import ChatTokenizer, Row
@@ -63,8 +63,8 @@ class SingleVerdicts:
         good = inputs["desirable"]
         weights = torch.where(good, self._good, self._bad)
         side = torch.where(good, above, -above)
-        total = (weights * (1 - torch.sigmoid(self._beta * side))).sum()
-        return Score(total=total, num_items=len(side), num_right=int((side > 0).sum()))
+        each = weights * (1 - torch.sigmoid(self._beta * side))
+        return Score(total=each.sum(), num_items=len(side), by_row=per_unit(each), num_right=int((side > 0).sum()))
 
 
 def _answered(row: Row, other: Row) -> Row:

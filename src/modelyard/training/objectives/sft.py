@@ -30,4 +30,4 @@ class Answers:
 
     def score(self, losses: Losses, inputs: Tensors) -> Score:
         """The sum over learnt tokens, in nats."""
-        return Score(total=losses.tokens.sum(), num_items=self.num_items(inputs))
+        return Score(total=losses.tokens.sum(), num_items=self.num_items(inputs), by_row=losses.rows())
