@@ -10,7 +10,7 @@ PYTEST = $(BIN)/python -m pytest
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev demo check lint types imports test test-fast test-vllm test-banking77 bench lock clean
+.PHONY: help setup dev demo check lint types imports test test-fast test-vllm test-exports test-banking77 bench lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  \1\t\2/' | expand -t 20
@@ -49,10 +49,10 @@ imports: $(BIN)/.dev
 	$(BIN)/lint-imports
 
 test: $(BIN)/.dev ## The test suite
-	$(PYTEST) -n $(WORKERS) --dist loadfile -m "not banking77 and not vllm" $(ARGS)
+	$(PYTEST) -n $(WORKERS) --dist loadfile -m "not banking77 and not vllm and not exports" $(ARGS)
 
 test-fast: $(BIN)/.dev ## The tests that take no more than moments
-	$(PYTEST) -n $(WORKERS) --dist loadfile -m "not slow and not banking77 and not vllm" $(ARGS)
+	$(PYTEST) -n $(WORKERS) --dist loadfile -m "not slow and not banking77 and not vllm and not exports" $(ARGS)
 
 test-banking77: $(BIN)/.dev ## The loop on real customer questions (needs the data set beside the checkout)
 	$(PYTEST) -m banking77 -s $(ARGS)
@@ -60,6 +60,11 @@ test-banking77: $(BIN)/.dev ## The loop on real customer questions (needs the da
 test-vllm: $(BIN)/.dev ## The demo's adapter in a real vLLM (installs it in .venv-vllm)
 	bash scripts/vllm_env.sh
 	$(PYTEST) -m vllm -s $(ARGS)
+
+test-exports: $(BIN)/.dev ## Exports by llama.cpp and llm-compressor (compiles and installs them in .venv-gguf, .venv-quantize)
+	bash scripts/gguf_env.sh
+	bash scripts/quantize_env.sh
+	$(PYTEST) -m exports $(ARGS)
 
 bench: $(BIN)/.dev ## Data preparation beside its peers: speed, memory, near-duplicates, personal data (about 10 minutes)
 	bash benchmarks/peers/setup.sh
@@ -71,4 +76,4 @@ lock: $(BIN)/.dev ## Write requirements.lock from the environment as it is
 	$(BIN)/python scripts/lock.py > requirements.lock.new && mv requirements.lock.new requirements.lock
 
 clean: ## Remove the environments and what the demo made
-	rm -rf $(VENV) .venv-vllm .modelyard
+	rm -rf $(VENV) .venv-vllm .venv-gguf .venv-quantize .modelyard

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from modelyard.evaluation.parity import Tokenize
     from modelyard.ports.compute import Compute
     from modelyard.ports.engine import Capabilities, Connect, Engine
+    from modelyard.ports.exporter import Exporter
     from modelyard.ports.teacher import Teacher
     from modelyard.ports.tracking import Tracker
     from modelyard.ports.workers import Workers
@@ -154,6 +155,18 @@ class App(AbstractContextManager["App"]):
             devices=compute.devices,
             sharding=compute.sharding,
         )
+
+    @property
+    def exporters(self) -> "dict[str, Exporter]":
+        """What runs can be exported as, by the word for it. Whether a tool is there shows when it is asked."""
+        from modelyard.adapters.exporters.gguf import GgufExporter
+        from modelyard.adapters.exporters.quantized import quantized_exporters
+        from modelyard.training.exports import MergedExporter
+
+        named, root = self.settings.environments, self.places.root
+        places = (Path(named).absolute(),) if named else (root, *root.parents)
+        found: tuple[Exporter, ...] = (MergedExporter(), GgufExporter(places), *quantized_exporters(places))
+        return {one.format: one for one in found}
 
     def named(self, section: str, name: str) -> Any:
         """An entry of the project file. Raises: NotFound with the names there are."""

@@ -19,6 +19,7 @@ class Settings:
     MODELYARD_BLOBS     the blobs as an fsspec URL (`<state>/blobs`)
     MODELYARD_TRACKING  `mlflow` (on `sqlite:///<state>/mlflow.db`) or an MLflow tracking URI, `wandb:PROJECT`,
                         `tensorboard:FOLDER`, several of them separated by commas, or `none`
+    MODELYARD_ENVIRONMENTS  the folder with the environments of export tools (beside the project file, or above it)
     MODELYARD_USER      who acts, in approvals and runs (the login name)
     """
 
@@ -27,12 +28,13 @@ class Settings:
     records: str = ""
     blobs: str = ""
     tracking: str = ""
+    environments: str = ""
     user: str = ""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
         """Read the variables named above."""
-        names = ("project", "state", "records", "blobs", "tracking", "user")
+        names = ("project", "state", "records", "blobs", "tracking", "environments", "user")
         values = {name: environment.get(f"MODELYARD_{name.upper()}", "") for name in names}
         values["user"] = values["user"] or _login_name()
         return cls(**values)

@@ -12,6 +12,7 @@ from modelyard.cli import (
     cost,
     data,
     demo,
+    export,
     gateway,
     keys,
     label,
@@ -59,24 +60,8 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, 1 our own mistake, 2 wrong input, 3 refused by a policy, 4 not found, 5 conflict, "
     "6 a server or store is away, 7 damaged data, 8 a job failed, 130 interrupted.",
 )
-_PARTS = (
-    demo,
-    up,
-    project,
-    data,
-    label,
-    synthesis,
-    run,
-    sweep,
-    reproduce,
-    cost,
-    release,
-    rollout,
-    lineage,
-    keys,
-    gateway,
-)
-for part in _PARTS:
+_DATA, _TRAINING = (data, label, synthesis), (run, sweep, reproduce, cost, export)
+for part in (demo, up, project, *_DATA, *_TRAINING, release, rollout, lineage, keys, gateway):
     part.register(app)
 
 

@@ -5,7 +5,8 @@
     │   ├── ProjectInvalid   the project file
     │   ├── DataInvalid      a raw file, a row, a dataset
     │   ├── RecipeInvalid    a training recipe
-    │   └── MissingExtra     an optional package is not installed
+    │   ├── MissingExtra     an optional package is not installed
+    │   └── MissingEnvironment  a tool's own environment is not there
     ├── Refused              a policy or a stage rule says no                            exit 3
     ├── NotFound             the named thing is not there                                exit 4
     ├── Conflict             it is there already, or someone else changed it             exit 5
@@ -84,6 +85,19 @@ class MissingExtra(InvalidInput):
             f"the package '{package}' is not installed",
             expected=f"the extra '{extra}'",
             fix=f"pip install 'modelyard[{extra}]', or 'modelyard[all]' for everything",
+        )
+
+
+class MissingEnvironment(InvalidInput):
+    """A tool that runs in an environment of its own is not there."""
+
+    code = "missing_environment"
+
+    def __init__(self, tool: str, environment: str, script: str) -> None:
+        super().__init__(
+            f"{tool} is not installed: no folder {environment} lies beside the project or above it",
+            expected=f"an environment of its own in {environment}, as its pins conflict with ours",
+            fix=f"bash {script} makes it; MODELYARD_ENVIRONMENTS names the folder where it lies, if elsewhere",
         )
 
 

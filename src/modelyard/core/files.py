@@ -50,3 +50,9 @@ def folder_atomically(path: Path) -> Iterator[Path]:
             scratch.replace(path)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def copy_folder_atomically(source: Path, path: Path) -> None:
+    """Copy the files of a folder to `path`, writable, where they appear all at once."""
+    with folder_atomically(path) as scratch:
+        shutil.copytree(source, scratch, dirs_exist_ok=True, copy_function=shutil.copyfile)

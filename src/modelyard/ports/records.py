@@ -10,6 +10,7 @@ from typing import Protocol
 import msgspec
 
 from modelyard.ports.dataset import Dataset
+from modelyard.ports.export import Export
 from modelyard.ports.interaction import Feedback, Interaction, JournalEntry
 from modelyard.ports.release import Release, Stage, StageMove
 from modelyard.ports.report import Report
@@ -44,6 +45,21 @@ class Runs(Protocol):
         ...
 
     def newest(self) -> list[Run]: ...
+
+
+class Exports(Protocol):
+    """Exports by the digest of what they were made of."""
+
+    def add(self, export: Export) -> None:
+        """Add an export. Raises: Conflict where other bytes came of the same inputs before."""
+        ...
+
+    def get(self, digest: str) -> Export: ...
+    def find(self, ref: str) -> Export:
+        """By `name` (the newest), `name@digest prefix`, or digest prefix."""
+        ...
+
+    def newest(self, run_id: str | None = None) -> list[Export]: ...
 
 
 class Releases(Protocol):
@@ -189,6 +205,7 @@ class Records(Protocol):
 
     datasets: Datasets
     runs: Runs
+    exports: Exports
     releases: Releases
     reports: Reports
     verdicts: Verdicts

@@ -1,5 +1,6 @@
 """The base model of a run, loaded from its folder."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -27,3 +28,14 @@ def load_base(folder: Path, dtype: torch.dtype, *, packed: bool, **settings: Any
         attention.register()
         model.set_attn_implementation(attention.NAME)
     return model
+
+
+def copy_readers(base: Path, folder: Path) -> None:
+    """Copy what goes with a base's weights into the folder of a model made of it: tokenizer, template, configurations.
+
+    What is there already stays; weights, their index and the base's card are left behind.
+    """
+    for path in sorted(base.iterdir()):
+        is_reader = path.suffix in (".json", ".jinja", ".txt", ".model") and not path.name.endswith(".index.json")
+        if path.is_file() and is_reader and not (folder / path.name).exists():
+            shutil.copyfile(path, folder / path.name)

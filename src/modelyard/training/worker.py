@@ -22,7 +22,7 @@ from modelyard.core.errors import InvalidInput, ModelyardError
 
 def main(arguments: list[str]) -> int:
     """Train as the spec in the named file says; return the exit code."""
-    _prepare_environment()
+    prepare_environment()
     out = sys.stdout
     with redirect_stdout(sys.stderr):
         try:
@@ -62,7 +62,8 @@ def _emit(out: TextIO, event: Mapping[str, Any]) -> None:
     print(msgspec.json.encode(event).decode(), file=out, flush=True)
 
 
-def _prepare_environment() -> None:
+def prepare_environment() -> None:
+    """Set what the libraries read when they are imported."""
     # Before the libraries are imported, which read these once: nothing is fetched, and no usage is sent anywhere.
     os.environ.update(
         HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1", TOKENIZERS_PARALLELISM="true", TRANSFORMERS_VERBOSITY="error"

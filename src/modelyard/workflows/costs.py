@@ -42,9 +42,11 @@ class Total(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def expenses(tools: Tools, recipes: Mapping[str, str]) -> Iterator[Expense]:
-    """Every run, however it ended, and every answer of a teacher. `recipes` are names by their digests."""
-    for run in tools.records.runs.newest():
-        yield _of_run(run, recipes)
+    """Every run, however it ended, and every answer of a teacher. `recipes` are names by their digests.
+
+    The run that stands for a sweep has cost what its trials have, which count themselves.
+    """
+    yield from (_of_run(run, recipes) for run in tools.records.runs.newest() if not run.sweep)
     yield from _of_teachers(tools)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from modelyard.core.clock import now_ms
 from modelyard.core.errors import Conflict, NotFound, Unavailable
+from modelyard.ports.export import Export
 from modelyard.ports.release import ModelRef, Release, StageMove
 from modelyard.ports.run import Run
 from modelyard.project.model import Project
@@ -38,6 +39,23 @@ def release_of_run(tools: Tools, name: str, run: Run) -> Release:
         adapter=run.artifacts[ADAPTER],
         tokenizer_digest=lineage.tokenizer_digest,
         template_digest=lineage.template_digest,
+        system_prompt=Recipe.model_validate(run.recipe).system_prompt,
+        run_id=run.id,
+        created_ms=now_ms(),
+    )
+    return _add(tools, release)
+
+
+def release_of_export(tools: Tools, name: str, export: Export) -> Release:
+    """The release of the very files of an export, to be evaluated and gated as such; recorded as a draft."""
+    base = describe_base(tools.blobs.get_folder(export.blob), export.ref)
+    run = tools.records.runs.get(export.run_id)
+    release = Release(
+        name=name,
+        base=base.ref,
+        quantization="-".join(part for part in (export.format, export.quantization) if export.quantization),
+        tokenizer_digest=base.tokenizer_digest,
+        template_digest=base.template_digest,
         system_prompt=Recipe.model_validate(run.recipe).system_prompt,
         run_id=run.id,
         created_ms=now_ms(),

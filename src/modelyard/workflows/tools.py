@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol
 
-from modelyard.core.errors import Conflict, InvalidInput
+from modelyard.core.errors import Conflict, InvalidInput, NotFound
 from modelyard.core.locks import locked
 from modelyard.ports.blobs import Blobs
 from modelyard.ports.compute import Compute
@@ -48,8 +48,12 @@ class Tools:
     project: str = ""
 
     def base_folder(self, base: str) -> Path:
-        """The folder of a base model, by its name or by its path."""
-        return self.bases.get(base) or (self.root / base)
+        """The folder of a base model, by its name or by its path; of an exported one by its reference."""
+        known = self.bases.get(base) or (self.root / base)
+        if "@" in base and not known.exists():
+            with suppress(NotFound):
+                return self.blobs.get_folder(self.records.exports.find(base).blob)
+        return known
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:

@@ -69,8 +69,7 @@ class Watch:
         return msgspec.structs.replace(
             self._begun,
             device_seconds=self._begun.device_seconds + used,
-            cost_nanousd=self._begun.cost_nanousd
-            + seconds_cost(used * self._terms.devices, self._terms.nanousd_per_hour),
+            cost_nanousd=self._begun.cost_nanousd + cost,
             train_seconds=self._train_seconds,
             metrics=self._begun.metrics | ({ENERGY: joules} if joules else {}),
         )

@@ -17,9 +17,19 @@ from modelyard.adapters.records import schema
 from modelyard.adapters.records.store import SqlRecords, open_records
 from modelyard.adapters.records.tables import HEAD, VERSION_TABLE, metadata
 from modelyard.core.errors import InvalidInput
-from tests.adapters.records.values import a_dataset, a_move, a_release, a_report, a_run, a_table, a_verdict, an_approval
+from tests.adapters.records.values import (
+    a_dataset,
+    a_move,
+    a_release,
+    a_report,
+    a_run,
+    a_table,
+    a_verdict,
+    an_approval,
+    an_export,
+)
 
-GROWING = ["datasets", "releases", "stage_moves", "reports", "verdicts", "approvals", "route_tables", "runs"]
+GROWING = ["datasets", "exports", "releases", "stage_moves", "reports", "verdicts", "approvals", "route_tables", "runs"]
 
 
 def bare_engine(url: str) -> Engine:
@@ -107,6 +117,7 @@ class TestWhatWasDecidedStays:
     def _one_row_each(self, records: SqlRecords, records_url: str) -> None:
         release, verdict = a_release(), a_verdict()
         records.datasets.add(a_dataset())
+        records.exports.add(an_export())
         records.releases.add(release)
         records.releases.move(a_move(release))
         records.reports.add(a_report())
@@ -148,6 +159,9 @@ class TestWhatWasDecidedStays:
                 " FROM stage_moves"
             )
             self._is_refused("INSERT OR REPLACE INTO datasets SELECT seq, 'forged', name, 0, payload FROM datasets")
+            self._is_refused(
+                "INSERT OR REPLACE INTO exports SELECT seq, 'forged', name, run_id, 0, payload FROM exports"
+            )
 
 
 def test_a_running_run_may_be_updated(records: SqlRecords, records_url: str) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 from modelyard.core.digests import digest_text
 from modelyard.core.ids import new_id
 from modelyard.ports.dataset import Dataset, Source
+from modelyard.ports.export import Export
 from modelyard.ports.interaction import Feedback, Interaction
 from modelyard.ports.release import ModelRef, Release, StageMove
 from modelyard.ports.report import Metric, Report
@@ -53,6 +54,24 @@ def a_run(name: str = "support-lora", **fields: Any) -> Run:
         "started_ms": NOW_MS,
     }
     return Run(name=name, **values | fields)
+
+
+def an_export(name: str = "support-merged", **fields: Any) -> Export:
+    values: dict[str, Any] = {
+        "format": "merged",
+        "run_id": "run-1",
+        "parent": digest_text("weights"),
+        "base_digest": digest_text("base"),
+        "tool": "peft",
+        "tool_version": "0.21.0",
+        "settings": {"seed": 7, "system_prompt": "Be \U0001f6a2"},
+        "blob": digest_text("merged"),
+        "num_bytes": 11_743_656,
+        "checks": {"logit_error": 0.002},
+        "seconds": 3.5,
+        "created_ms": NOW_MS,
+    }
+    return Export(name=name, **values | fields)
 
 
 def a_release(name: str = "support", adapter: str = "weights", **fields: Any) -> Release:

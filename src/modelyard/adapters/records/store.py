@@ -8,6 +8,7 @@ except ModuleNotFoundError as error:
     raise MissingExtra(error.name or "sqlalchemy", "records") from error
 
 from modelyard.adapters.records.datasets import SqlDatasets
+from modelyard.adapters.records.exports import SqlExports
 from modelyard.adapters.records.interactions import SqlInteractions
 from modelyard.adapters.records.releases import SqlReleases
 from modelyard.adapters.records.reports import SqlReports
@@ -16,7 +17,7 @@ from modelyard.adapters.records.routes import SqlRoutes
 from modelyard.adapters.records.runs import SqlRuns
 from modelyard.adapters.records.schema import upgrade
 from modelyard.adapters.records.verdicts import SqlVerdicts
-from modelyard.ports.records import Datasets, Interactions, Releases, Reports, Rollouts, Routes, Runs, Verdicts
+from modelyard.ports.records import Datasets, Exports, Interactions, Releases, Reports, Rollouts, Routes, Runs, Verdicts
 
 
 class SqlRecords:
@@ -26,6 +27,7 @@ class SqlRecords:
         self._connections = connections
         self.datasets: Datasets = SqlDatasets(connections)
         self.runs: Runs = SqlRuns(connections)
+        self.exports: Exports = SqlExports(connections)
         self.releases: Releases = SqlReleases(connections)
         self.reports: Reports = SqlReports(connections)
         self.verdicts: Verdicts = SqlVerdicts(connections)

@@ -1,15 +1,15 @@
 """The tables: each holds whole values as JSON in `payload`, beside the columns that queries need.
 
 The stage of a release is not a column: it is what its newest move says, so it cannot disagree with them.
-`datasets`, `releases`, `stage_moves`, `reports`, `verdicts`, `approvals` and `route_tables` only grow; the migrations
-put triggers on them that say so. Of a `datasets` row, `created_ms` alone may change: to when it was last made. A
-`runs` row changes until its run has finished.
+`datasets`, `exports`, `releases`, `stage_moves`, `reports`, `verdicts`, `approvals` and `route_tables` only grow; the
+migrations put triggers on them that say so. Of a `datasets` row, `created_ms` alone may change: to when it was last
+made. A `runs` row changes until its run has finished.
 """
 
 from sqlalchemy import BigInteger, Boolean, Column, Float, ForeignKey, Index, Integer, MetaData, Table, Text
 from sqlalchemy import UniqueConstraint as Unique
 
-HEAD = "0001"
+HEAD = "0002"
 VERSION_TABLE = "modelyard_version"
 
 metadata = MetaData(
@@ -55,6 +55,19 @@ runs = Table(
     _count("started_ms"),
     _column("payload"),
     Index(None, "name", "started_ms"),
+)
+
+exports = Table(
+    "exports",
+    metadata,
+    Column("seq", Integer, primary_key=True),
+    Column("digest", Text, nullable=False, unique=True),
+    _column("name"),
+    _column("run_id"),
+    _count("created_ms"),
+    _column("payload"),
+    Index(None, "name", "created_ms"),
+    Index(None, "run_id", "created_ms"),
 )
 
 releases = Table(

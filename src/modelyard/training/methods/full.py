@@ -1,13 +1,12 @@
 """Full fine-tuning: every weight of the base is learnt, and a whole model leaves."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from modelyard.training import device
-from modelyard.training.bases import load_base
+from modelyard.training.bases import copy_readers, load_base
 from modelyard.training.recipe import Recipe
 from modelyard.training.spec import MODEL
 
@@ -42,15 +41,8 @@ class Full:
             model.save_pretrained(str(folder))
         finally:
             model.set_attn_implementation(implementation)
-        for path in sorted(base_folder.iterdir()):
-            if path.is_file() and _is_kept(path) and not (folder / path.name).exists():
-                shutil.copyfile(path, folder / path.name)
+        copy_readers(base_folder, folder)
 
     def reload(self, folder: Path, base_folder: Path, recipe: Recipe) -> Any:
         """The saved model."""
         return load_base(folder, device.precision(recipe), packed=False)
-
-
-def _is_kept(path: Path) -> bool:
-    """Whether a base's file goes with the tuned model: what turns texts into token ids, not weights, not its card."""
-    return path.suffix in (".json", ".jinja", ".txt", ".model") and not path.name.endswith(".index.json")
