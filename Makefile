@@ -10,7 +10,7 @@ PYTEST = $(BIN)/python -m pytest
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev demo check lint types imports test test-fast test-vllm test-exports test-banking77 bench lock clean
+.PHONY: help setup dev demo check lint types imports test test-all test-fast test-vllm test-exports test-banking77 bench lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  \1\t\2/' | expand -t 20
@@ -48,11 +48,16 @@ types: $(BIN)/.dev
 imports: $(BIN)/.dev
 	$(BIN)/lint-imports
 
-test: $(BIN)/.dev ## The test suite
-	$(PYTEST) -n $(WORKERS) --dist loadfile -m "not banking77 and not vllm and not exports" $(ARGS)
+OUTSIDE = not banking77 and not vllm and not exports
+
+test: $(BIN)/.dev ## The test suite, but for the longest
+	$(PYTEST) -n $(WORKERS) --dist loadfile -m "not long and $(OUTSIDE)" $(ARGS)
+
+test-all: $(BIN)/.dev ## The whole test suite, but for what has a target of its own
+	$(PYTEST) -n $(WORKERS) --dist loadfile -m "$(OUTSIDE)" $(ARGS)
 
 test-fast: $(BIN)/.dev ## The tests that take no more than moments
-	$(PYTEST) -n $(WORKERS) --dist loadfile -m "not slow and not banking77 and not vllm and not exports" $(ARGS)
+	$(PYTEST) -n $(WORKERS) --dist loadfile -m "not slow and not long and $(OUTSIDE)" $(ARGS)
 
 test-banking77: $(BIN)/.dev ## The loop on real customer questions (needs the data set beside the checkout)
 	$(PYTEST) -m banking77 -s $(ARGS)

@@ -47,7 +47,7 @@ class Shop:
         return json.loads(done.stdout)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_merged_model_is_released_and_evaluated_as_such(tmp_path: Path) -> None:
     shop = Shop(tmp_path, make_tiny_model(tmp_path / "tiny").name, steps=60)
     made = shop("export", "create", "standard", "--as", "merged", "--to", "out")

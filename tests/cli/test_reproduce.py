@@ -31,7 +31,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_is_reproduced_and_paid_for(folder: Path) -> None:
     assert modelyard(folder, "data", "prepare", "messages").returncode == 0
     run = json.loads(modelyard(folder, "train", "standard", "messages", "--json").stdout)

@@ -24,7 +24,6 @@ def test_codes_are_frozen() -> None:
         "EngineFailed": ("engine_failed", 6),
         "Interrupted": ("interrupted", 130),
         "InvalidInput": ("invalid_input", 2),
-        "Interrupted": ("interrupted", 130),
         "JobFailed": ("job_failed", 8),
         "MissingEnvironment": ("missing_environment", 2),
         "MissingExtra": ("missing_extra", 2),

@@ -73,7 +73,7 @@ def test_two_processes_train_what_one_does(make: Callable[..., TrainingSpec]) ->
     assert_same_weights(alone, shared, "adapter/adapter_model.safetensors")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_sharded_weights_are_trained_like_whole_ones(make: Callable[..., TrainingSpec]) -> None:
     fields = {"method": "full", "rank": None, "learning_rate": 1e-3, "validate_every": 10}
     alone, shared = make("alone", **fields), make("shared", sharding="fsdp", **fields)
@@ -82,7 +82,7 @@ def test_sharded_weights_are_trained_like_whole_ones(make: Callable[..., Trainin
     assert_same_weights(alone, shared, "model/model.safetensors")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(("sharding", "then"), [("ddp", 2), ("ddp", 1), ("fsdp", 2)])
 def test_two_processes_that_must_end_leave_a_checkpoint_and_go_on(
     make: Callable[..., TrainingSpec], sharding: str, then: int, tmp_path: Path

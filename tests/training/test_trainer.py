@@ -45,6 +45,18 @@ def test_it_learns_and_says_so(make_spec, events):
     assert read_result(Path(spec.output)) == result
 
 
+def test_a_model_that_never_ends_its_turn_is_told(make_spec, events):
+    result = run(make_spec(max_steps=40, learning_rate=1e-2), events)
+    assert result.metrics["ends_turns"] == 1.0
+    assert "end of turn learnt" not in [event["name"] for event in events if event["event"] == "warned"]
+    events.clear()
+    result = run(make_spec(output="short", max_steps=1, warmup_share=0, learning_rate=1e-5), events)
+    assert result.metrics["ends_turns"] < 0.5
+    (told,) = [event for event in events if event["event"] == "warned" and event["name"] == "end of turn learnt"]
+    assert told["seen"].endswith("of 16 answers the likeliest token ends the turn")
+    assert "more steps" in told["fix"]
+
+
 def test_the_adapter_is_what_engines_load(make_spec, events):
     spec = make_spec()
     run(spec, events)

@@ -11,7 +11,8 @@ from modelyard.ports.compute import Progress
 from modelyard.ports.dataset import Message
 from modelyard.ports.engine import Answer, Capabilities
 from modelyard.ports.release import Sampling
-from modelyard.training.spec import RESULT, TrainingResult
+from modelyard.training.recipe import Recipe
+from modelyard.training.spec import RESULT, TrainingResult, artifact_of
 from modelyard.workflows.watching import TrainingTerms
 
 CAPABILITIES = Capabilities(name="scripted", adapters=True, max_lora_rank=64, lora_ranks=(), tokenize=True)
@@ -61,7 +62,7 @@ def tokenize(messages: Sequence[Message]) -> list[int]:
 
 
 class Workshop:
-    """Training that writes an adapter at once. `instead` is called first, and may raise."""
+    """Training that writes an adapter, or a model, at once. `instead` is called first, and may raise."""
 
     def __init__(self, instead: Callable[[], None] = lambda: None) -> None:
         self.instead = instead
@@ -71,9 +72,9 @@ class Workshop:
         self.num_runs += 1
         self.instead()
         spec: dict[str, Any] = json.loads(Path(command[-1]).read_bytes())
-        adapter = Path(spec["output"]) / "adapter"
-        adapter.mkdir(parents=True)
-        (adapter / "weights").write_text(json.dumps([spec["recipe"], Path(spec["train"]).read_text()]))
+        trained = Path(spec["output"]) / artifact_of(Recipe.model_validate(spec["recipe"]))
+        trained.mkdir(parents=True)
+        (trained / "weights").write_text(json.dumps([spec["recipe"], Path(spec["train"]).read_text()]))
         result = TrainingResult(precision="float32", metrics={"train_seconds": 1.0}, findings=())
         (Path(spec["output"]) / RESULT).write_bytes(msgspec.json.encode(result))
 

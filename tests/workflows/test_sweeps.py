@@ -84,7 +84,7 @@ def sweep(yard: Tools, project: Project, dataset: Dataset, name: str) -> Sweep:
     return run_sweep(yard, name, config, project.recipes[config.recipe], dataset, TERMS)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_grid_that_is_interrupted_goes_on_and_chooses(yard: Tools, sweeping: Project, dataset: Dataset) -> None:
     compute = yard.compute
     assert isinstance(compute, Counting)
@@ -124,7 +124,7 @@ def test_a_hopeless_rate_is_pruned(yard: Tools, sweeping: Project, dataset: Data
     assert not list((yard.state / "checkpoints").glob("*"))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_study_takes_values_from_ranges(yard: Tools, sweeping: Project, dataset: Dataset) -> None:
     done = sweep(yard, sweeping, dataset, "study")
     assert [trial.state for trial in done.trials] == ["finished"] * 2
@@ -133,7 +133,7 @@ def test_a_study_takes_values_from_ranges(yard: Tools, sweeping: Project, datase
     assert len({trial.values["learning_rate"] for trial in done.trials}) == 2
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_repeats_are_trained_with_other_seeds(yard: Tools, sweeping: Project, dataset: Dataset) -> None:
     done = sweep(yard, sweeping, dataset, "seeds")
     (trial,) = done.trials
@@ -146,7 +146,7 @@ def test_repeats_are_trained_with_other_seeds(yard: Tools, sweeping: Project, da
     assert done.choice.error_over == "seeds"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_sweep_that_is_killed_goes_on_from_the_command_line(yard: Tools, sweeping: Project, dataset: Dataset) -> None:
     command = [sys.executable, "-m", "modelyard", "sweep", "pair", dataset.ref, "--json"]
     env = {**os.environ, "MODELYARD_TRACKING": "none"}

@@ -29,7 +29,7 @@ from modelyard.training.spec import RESULT, Curve, TrainingResult, TrainingSpec
 from modelyard.training.stopping import Stop
 from modelyard.training.tokenization import IGNORED, ChatTokenizer, Row
 from modelyard.training.trainer import ObjectiveTrainer, is_out_of_memory
-from modelyard.training.verification import NUM_PROBES, verify
+from modelyard.training.verification import NUM_ENDS, NUM_PROBES, ends_turns, verify
 
 Progress = Callable[[Mapping[str, Any]], None]
 
@@ -49,14 +49,15 @@ def train(spec: TrainingSpec, progress: Progress, stop: Stop | None = None) -> T
     findings = inspect(material.inspection(spec))
     progress({"event": "preflight", "passed": not any(finding.stops for finding in findings)})
     require(findings)
+    _warn(findings, progress)
 
     device.set_threads(recipe)
     job = _Job(spec, recipe, chat, units, material.held_out, progress, stop or Stop())
     with ranks.output_folder(Path(spec.output)) as scratch:
-        metrics = job.run(scratch, probes=[row.input_ids for row in rows[:NUM_PROBES]])
+        metrics = job.run(scratch, rows)
         metrics |= _row_metrics(rows) | {"train_rows": len(units), "total_seconds": time.monotonic() - began}
         precision = str(device.precision(recipe)).removeprefix("torch.")
-        found = (*findings, *job.probed)
+        found = (*findings, *job.findings)
         result = TrainingResult(precision=precision, metrics=metrics, findings=found, curve=job.curve)
         write_json_atomically(scratch / RESULT, msgspec.to_builtins(result))
     return result
@@ -85,11 +86,11 @@ class _Job:
         self._stop = stop
         tokens = [row.input_ids for unit in units for row in unit.documents]
         identity = {**spec.identity, "recipe": recipe.digest, "rows": digest_json(tokens)}
-        self.probed: tuple[Finding, ...] = ()
+        self.findings: tuple[Finding, ...] = ()
         self._checkpoints = Checkpoints(Path(spec.checkpoints), identity) if spec.checkpoints else None
         self.curve = Curve()
 
-    def run(self, scratch: Path, *, probes: Sequence[list[int]]) -> dict[str, float]:
+    def run(self, scratch: Path, rows: Sequence[Row]) -> dict[str, float]:
         """Train to the end, check and save what came of it; return its metrics."""
         trainer = self._train(scratch)
         metrics = trainer.metrics()
@@ -101,7 +102,12 @@ class _Job:
             metrics |= trainer.validate()
         base, output = Path(self._spec.base_folder), scratch / self._method.artifact
         self._method.save(model, output, base)
-        return metrics | verify(model, self._method, self._recipe, output, base, probes)
+        probes = [row.input_ids for row in rows[:NUM_PROBES]]
+        metrics |= verify(model, self._method, self._recipe, output, base, probes)
+        metrics["ends_turns"], finding = ends_turns(model, rows[:NUM_ENDS], self._chat.end_of_turn)
+        _warn([finding], self._progress)
+        self.findings += (finding,)
+        return metrics
 
     def _train(self, scratch: Path) -> ObjectiveTrainer:
         """Train to the end. What memory cannot hold at once goes through it in halves."""
@@ -133,7 +139,7 @@ class _Job:
             checkpoints=self._checkpoints,
             sharding=self._spec.sharding,
         )
-        self.probed = probe(trainer, recipe, self._sequences, size)
+        self.findings = probe(trainer, recipe, self._sequences, size)
         trainer.run(checkpoint)
         return trainer
 
@@ -155,6 +161,12 @@ class _Job:
             {"event": "out_of_memory", "micro_batch": smaller, "accumulation": self._recipe.batch_size // smaller}
         )
         return smaller
+
+
+def _warn(findings: Sequence[Finding], progress: Progress) -> None:
+    for finding in findings:
+        if not finding.passed:
+            progress({"event": "warned", "name": finding.name, "seen": finding.seen, "fix": finding.fix})
 
 
 def _row_metrics(rows: Sequence[Row]) -> dict[str, float]:

@@ -13,7 +13,7 @@ import torch
 from datasets import Dataset
 from torch.nn import functional
 
-from modelyard.training import device
+from modelyard.training import device, ranks
 from modelyard.training.defaults import PREFERENCES
 from modelyard.training.linear import fused_adapters
 from modelyard.training.objectives import objective_of
@@ -153,7 +153,7 @@ def _loss(trainer: Any, pieces: Sequence[Piece], num_items: int | None = None) -
     """The loss of some rows as one batch, by the way it is trained."""
     items = None if num_items is None else torch.tensor(num_items)
     loss: torch.Tensor = trainer.compute_loss(trainer.model, _batch(trainer, pieces), num_items_in_batch=items)
-    return loss
+    return loss / ranks.count()  # of a step that several processes take, each counts for all
 
 
 def _length(tensors: Sequence[torch.Tensor]) -> float:

@@ -9,9 +9,13 @@ import torch
 from modelyard.core.errors import JobFailed
 from modelyard.training import ranks
 from modelyard.training.methods.method import Method
+from modelyard.training.preflight.finding import Finding, found
 from modelyard.training.recipe import Recipe
+from modelyard.training.tokenization import IGNORED, Row
 
 NUM_PROBES = 4
+NUM_ENDS = 16
+_ENOUGH_ENDS = 0.5
 Fingerprint = dict[str, float]
 
 
@@ -53,6 +57,25 @@ def verify(
             fix="train for more steps, or raise the learning rate",
         )
     return {"logit_change": change}
+
+
+def ends_turns(model: Any, rows: Sequence[Row], end: int) -> tuple[float, Finding]:
+    """Whether the model ends its turn where the answers of some rows end: the share of them, and what to think of it.
+
+    `end` is the end-of-turn token.
+    """
+    logits = answers(model, [row.input_ids for row in rows])
+    places = [max(place for place, label in enumerate(row.labels) if label != IGNORED) for row in rows]
+    likeliest = [int(one[0, place - 1].argmax()) for one, place in zip(logits, places, strict=True)]
+    share = sum(token == end for token in likeliest) / len(rows)
+    finding = found(
+        "end of turn learnt",
+        share >= _ENOUGH_ENDS,
+        f"after {share:.0%} of {len(rows)} answers the likeliest token ends the turn",
+        "train for more steps; until then answers run on to max_tokens",
+        "warning",
+    )
+    return share, finding
 
 
 @torch.no_grad()

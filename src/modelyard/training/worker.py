@@ -1,8 +1,8 @@
 """The training process: `python -m modelyard.training.worker SPEC.json`.
 
 Standard output carries JSON objects, one a line; everything else goes to standard error. The events: `preflight`,
-`started`, `progress` (one a step), then `finished` with the metrics, or `failed` with the error. Exit codes are those
-of core/errors.py.
+`warned`, `started`, `progress` (one a step), `validated`, `checkpoint`, `no_room`, `out_of_memory`, then `finished`
+with the metrics, or `failed` with the error. Exit codes are those of core/errors.py.
 
 Several of them, started by torchrun or Ray Train, train one model together: see ranks.py.
 """

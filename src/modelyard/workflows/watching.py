@@ -91,6 +91,8 @@ class Watch:
             self.failure = error_from_dict(event["error"])
         elif kind == "out_of_memory":
             log.warning("memory ran out: %d sequences at a time from here on", event["micro_batch"])
+        elif kind == "warned":
+            log.warning("%s: %s; %s", event["name"], event["seen"], event["fix"])
         elif kind == "no_room":
             log.warning("no room on the disk for a checkpoint after step %d: make some", event["step"])
         elif kind == "validated":

@@ -15,7 +15,7 @@ from tests.training.conftest import base, make_spec  # noqa: F401 - fixtures
 
 pytest.importorskip("ray")
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 FIELDS = {"packing": False, "sequence_length": 64, "precision": "float32", "checkpoint_minutes": 60}
 
 
@@ -41,7 +41,12 @@ def test_two_workers_train_one_model_and_tell_of_it(
     spec = make_spec(61, max_steps=5, **FIELDS)
     events: list[Mapping[str, Any]] = []
     compute.run(command_of(spec, tmp_path / "spec.json"), env={}, progress=events.append)
-    assert [event["event"] for event in events] == ["preflight", "started", *["progress"] * 5, "finished"]
+    assert [event["event"] for event in events if event["event"] != "warned"] == [
+        "preflight",
+        "started",
+        *["progress"] * 5,
+        "finished",
+    ]
     assert read_result(Path(spec.output)).metrics == events[-1]["metrics"]
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith((".out", "out"))] == ["out"]
 

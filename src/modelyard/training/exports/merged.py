@@ -10,9 +10,10 @@ from peft import PeftModel
 from modelyard.core.errors import JobFailed, RecipeInvalid
 from modelyard.ports.exporter import ExportSpec
 from modelyard.training import device
-from modelyard.training.bases import copy_readers, load_base, num_parameters
+from modelyard.training.bases import copy_readers, load_base
 from modelyard.training.examples import read_examples
 from modelyard.training.tokenization import ChatTokenizer
+from modelyard.training.weights import num_parameters
 
 Progress = Callable[[Mapping[str, Any]], None]
 Logits = list[torch.Tensor]
