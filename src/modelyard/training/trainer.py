@@ -188,6 +188,10 @@ class ObjectiveTrainer(SFTTrainer):  # type: ignore[misc]
             return samples, counted
         return samples, torch.tensor(ranks.total(sum(self._objective.num_items(batch) for batch in real)))
 
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """Nobody asks: transformers would count every weight again at each step."""
+        return 0
+
     def get_train_dataloader(self) -> Any:
         """The batches of an epoch: all of them for a process alone, else its part of each."""
         if ranks.count() == 1:
