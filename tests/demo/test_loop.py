@@ -16,7 +16,7 @@ import pytest
 
 from modelyard.adapters.processes import free_port
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]
 DEMO = [sys.executable, "-m", "modelyard", "demo", "--port", "0"]
 STAGES = 12
 # The eleventh only asks for a refusal: it is over before anyone could kill it.
@@ -125,14 +125,6 @@ def test_an_answer_leads_back_to_the_raw_file_and_the_commit(finished: Path, rep
     assert "uncommitted" not in json.dumps(trace)
 
 
-def test_a_run_that_was_killed_on_its_way_is_reproduced_to_the_byte(finished: Path) -> None:
-    run = min(modelyard(finished, "run", "list"), key=lambda one: one["train_seconds"])
-    found = modelyard(finished, "reproduce", run["id"])
-    assert found["verdict"] == found["weights_verdict"] == "identical"
-    assert found["num_tensors"] == 84
-    assert not found["differences"]
-
-
 def test_every_release_has_a_card(finished: Path, report: dict[str, Any]) -> None:
     card = modelyard(finished, "release", "card", report["stages"]["train_better"]["ref"])["card"]
     assert "dinghy-6m" in card
@@ -154,6 +146,14 @@ def test_curves_are_in_mlflow(finished: Path) -> None:
     runs = client.search_runs([experiment.experiment_id])
     assert len(runs) == 3
     assert all(len(client.get_metric_history(run.info.run_id, "loss")) > 1 for run in runs)
+
+
+def test_a_run_that_was_killed_on_its_way_is_reproduced_to_the_byte(finished: Path) -> None:
+    run = min(modelyard(finished, "run", "list"), key=lambda one: one["train_seconds"])
+    found = modelyard(finished, "reproduce", run["id"])
+    assert found["verdict"] == found["weights_verdict"] == "identical"
+    assert found["num_tensors"] == 84
+    assert not found["differences"]
 
 
 class Up:

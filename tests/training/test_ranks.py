@@ -60,7 +60,7 @@ def assert_same_weights(one: TrainingSpec, other: TrainingSpec, file: str) -> No
         torch.testing.assert_close(right[name], weight, atol=1e-4, rtol=0)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_train_what_one_does(make: Callable[..., TrainingSpec]) -> None:
     alone, shared = (make(name, validate_every=5) for name in ("alone", "shared"))
     first, second = run(alone, 1), run(shared, 2)
