@@ -1,6 +1,7 @@
 """DPO and KTO, held against TRL's own trainers on the same rows, and on rows that they must refuse."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,15 @@ from datasets import Dataset
 from peft import LoraConfig
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from modelyard.core.errors import DataInvalid
+from modelyard.core.digests import digest_folder
+from modelyard.core.errors import DataInvalid, Interrupted
 from modelyard.ports.dataset import Example, Message
 from modelyard.training.examples import write_examples
 from modelyard.training.job import train
 from modelyard.training.objectives import objective_of
 from modelyard.training.recipe import Recipe
 from modelyard.training.spec import TrainingSpec
+from modelyard.training.stopping import Stop
 from modelyard.training.tokenization import IGNORED, ChatTokenizer
 from tests.training.conftest import LABELS, SpecMaker, make_examples
 
@@ -158,6 +161,25 @@ def test_a_step_in_parts_is_the_step(losses: Any) -> None:
     whole, _ = losses("dpo")
     parts, _ = losses("dpo", batch_size=3, accumulation=3)
     assert parts == pytest.approx(whole, abs=1e-4)
+
+
+@pytest.mark.parametrize("objective", ["dpo", "kto"])
+def test_interrupted_is_uninterrupted(objective: str, make_spec: SpecMaker, tmp_path: Path) -> None:
+    """What the model thought before training is computed again, and is the same."""
+    fields = {"output": "out", "batch_size": 3, "checkpoint_minutes": 0}
+    straight = spec_of(make_spec, objective, **fields)
+    train(straight, lambda event: None)
+    cut = msgspec.structs.replace(straight, output=str(tmp_path / "cut"), checkpoints=str(tmp_path / "kept"))
+    stop = Stop()
+
+    def hear(event: Mapping[str, Any]) -> None:
+        if event.get("step") == 2:
+            stop.ask()
+
+    with pytest.raises(Interrupted, match="after step 2 of 5"):
+        train(cut, hear, stop)
+    train(cut, lambda event: None)
+    assert digest_folder(Path(cut.output, "adapter")) == digest_folder(Path(straight.output, "adapter"))
 
 
 def test_the_last_answer_alone_is_weighed(chat: ChatTokenizer) -> None:
