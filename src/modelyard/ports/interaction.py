@@ -11,7 +11,11 @@ class Interaction(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", t
     `id` is the gateway's own answer id, the one the caller sees. `unit` is the digest of the assignment unit.
     `shadow_of` names the interaction whose request was copied. `answer_hash` is the digest of the answer's text with
     white space trimmed, so that a later label can be compared without keeping the text; `request` and `answer` hold
-    texts only where the service's body policy is `full`.
+    texts only where the service's body policy is `full` or `masked`.
+
+    `reason` says why this release answered (`rollout`, `rule NAME`, `preferred`, `fallback after CODE`, ...), `replica`
+    which address. `session` is the digest of the agent's session, `trace_id` that of the caller's trace. `cache` is
+    `exact` or `semantic` where no engine was asked, and `saved_nanousd` what asking would have cost.
     """
 
     id: str
@@ -40,6 +44,16 @@ class Interaction(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", t
     answer_hash: str = ""
     request: str = ""
     answer: str = ""
+    request_id: str = ""
+    endpoint: str = "chat"
+    reason: str = ""
+    replica: str = ""
+    user: str = ""
+    session: str = ""
+    trace_id: str = ""
+    queued_ms: float = 0.0
+    cache: str = ""
+    saved_nanousd: int = 0
 
 
 class Feedback(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="feedback"):

@@ -7,10 +7,26 @@ import msgspec
 from modelyard.core.assignment import FULL, position
 from modelyard.core.digests import canonical_json, digest_bytes
 from modelyard.core.errors import Corrupt
+from modelyard.ports.limits import Key, Limits, Tenant
 from modelyard.ports.release import Sampling
+from modelyard.ports.serving import Breaker, Cache, Filter, Preference, Queue, Retries, Rule, Timeouts
 
-Role = Literal["champion", "challenger", "shadow"]
-BodyPolicy = Literal["none", "hash", "full"]
+__all__ = [
+    "BodyPolicy",
+    "Key",
+    "Price",
+    "Role",
+    "RouteTable",
+    "RouteTableFile",
+    "Service",
+    "Tenant",
+    "Variant",
+    "decode_route_table",
+    "encode_route_table",
+]
+
+Role = Literal["champion", "challenger", "shadow", "alternative"]
+BodyPolicy = Literal["none", "hash", "masked", "full"]
 
 
 class Price(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,7 +37,12 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Variant(msgspec.Struct, frozen=True, kw_only=True):
-    """A release as the gateway sees it: where it runs, under which name, with which prompt, defaults and price."""
+    """A release as the gateway sees it: where it runs, under which name, with which prompt, defaults and price.
+
+    `name` is what rules, preferences and fallbacks call it. `engine` names the kind of engine, whose capability sheet
+    says what it can do. `replicas` are further addresses that serve the same. `credential` names the environment
+    variable of the gateway that holds the engine's key. `quality` in [0, 1] is what was measured, -1 where unknown.
+    """
 
     release: str
     ref: str
@@ -30,13 +51,21 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
     system_prompt: str = ""
     sampling: Sampling = Sampling()
     price: Price = Price()
+    name: str = ""
+    engine: str = "openai"
+    replicas: tuple[str, ...] = ()
+    credential: str = ""
+    quantization: str = ""
+    quality: float = -1.0
 
 
 class Service(msgspec.Struct, frozen=True, kw_only=True):
     """A public model name with its champion and, during a rollout, its challenger.
 
     The challenger answers the share `weight_bp` of the units (basis points), and while `shadow` is set it gets a
-    copy of the others' requests and its answers go to the journal alone.
+    copy of the others' requests and its answers go to the journal alone. `variants` answer where a rule or the
+    preference says so, and, in the order of `fallbacks`, where the one that should answer cannot. Of the bodies that
+    `body_policy` keeps, the share `body_share` is kept. `max_output_tokens` of 0 caps nothing.
     """
 
     name: str
@@ -47,6 +76,20 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     salt: str = ""
     rollout_id: str = ""
     body_policy: BodyPolicy = "none"
+    body_share: float = 1.0
+    variants: tuple[Variant, ...] = ()
+    rules: tuple[Rule, ...] = ()
+    preference: Preference | None = None
+    fallbacks: tuple[str, ...] = ()
+    limits: Limits = Limits()
+    timeouts: Timeouts = Timeouts()
+    retries: Retries = Retries()
+    breaker: Breaker = Breaker()
+    queue: Queue = Queue()
+    hedge_after_s: float = 0.0
+    max_output_tokens: int = 0
+    filters: tuple[Filter, ...] = ()
+    cache: Cache | None = None
 
     def assign(self, unit: str) -> tuple[Role, Variant, float]:
         """Who answers a unit, in which role, and with what probability this was so (the propensity)."""
@@ -58,15 +101,6 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
         return "champion", self.champion, 1.0 - share
 
 
-class Key(msgspec.Struct, frozen=True, kw_only=True):
-    """An API key as stored: the SHA-256 of its text, never the text. `expires_ms` of 0 means never."""
-
-    id: str
-    hash: str
-    tenant: str
-    expires_ms: int = 0
-
-
 class RouteTable(msgspec.Struct, frozen=True, kw_only=True):
     """Everything the gateway knows. `version` only grows."""
 
@@ -74,6 +108,7 @@ class RouteTable(msgspec.Struct, frozen=True, kw_only=True):
     created_ms: int
     services: tuple[Service, ...] = ()
     keys: tuple[Key, ...] = ()
+    tenants: tuple[Tenant, ...] = ()
 
     @property
     def digest(self) -> str:
