@@ -1,6 +1,9 @@
 """Money: whole nano-dollars, so that sums are exact."""
 
+import re
 from decimal import ROUND_HALF_UP, Decimal
+
+from modelyard.core.errors import InvalidInput
 
 NANO = 1_000_000_000
 
@@ -8,6 +11,13 @@ NANO = 1_000_000_000
 def nanousd(dollars: Decimal | int | str) -> int:
     """Dollars as nano-dollars, half a nano rounded up. Floats are refused by the type: write the price as text."""
     return int((Decimal(dollars) * NANO).to_integral_value(ROUND_HALF_UP))
+
+
+def parse_usd(text: str) -> int:
+    """Dollars as a person writes them (`12.50`), as nano-dollars. Raises: InvalidInput."""
+    if not re.fullmatch(r"\d{1,12}(\.\d{1,9})?", text):
+        raise InvalidInput(f"'{text}' is no amount of dollars", expected="digits alone, such as 20 or 0.50")
+    return nanousd(text)
 
 
 def seconds_cost(seconds: float, nanousd_per_hour: int) -> int:

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modelyard.datasets.personal.cards import luhn_valid
+from modelyard.core.personal.cards import luhn_valid
+from modelyard.core.personal.ibans import iban_valid
 from modelyard.datasets.personal.finding import find_in_all, find_personal_data
-from modelyard.datasets.personal.ibans import iban_valid
 from modelyard.datasets.personal.masking import mask
 from modelyard.datasets.texts import Texts
 from modelyard.demo import messages

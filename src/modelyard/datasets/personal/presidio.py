@@ -9,8 +9,8 @@ from typing import Any
 
 from modelyard.core.digests import digest_json
 from modelyard.core.errors import DataInvalid, MissingExtra
+from modelyard.core.personal.spans import Span
 from modelyard.datasets.personal.config import PresidioConfig
-from modelyard.datasets.personal.spans import Span
 
 _BATCH_TEXTS = 256
 

@@ -4,12 +4,12 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
+from modelyard.core.personal.spans import Span, beside, mask
 from modelyard.datasets.outcome import Outcome
 from modelyard.datasets.personal.config import PersonalDataConfig
 from modelyard.datasets.personal.finding import LABELS, find_in_all
 from modelyard.datasets.personal.masking import mask_raw
 from modelyard.datasets.personal.presidio import Presidio
-from modelyard.datasets.personal.spans import Span, beside, mask
 from modelyard.datasets.rows import Rows
 from modelyard.datasets.texts import Texts
 
