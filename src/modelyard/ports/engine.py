@@ -31,6 +31,20 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     tokenize: bool
 
 
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """What one conformance check saw. None: could not be asked, or its sheet promises nothing."""
+
+    name: str
+    works: bool | None
+    expected: bool | None
+    seen: str
+
+    @property
+    def differs(self) -> bool:
+        """Whether the engine does not do as its sheet says."""
+        return self.works is not None and self.expected is not None and self.works is not self.expected
+
+
 class Engine(Protocol):
     """A running engine. Every call raises `EngineFailed` or `Unavailable` where it cannot answer."""
 

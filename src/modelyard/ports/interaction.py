@@ -1,11 +1,11 @@
-"""Interaction and feedback: what the gateway's journal holds, one JSON object a line."""
+"""Interaction and feedback: what the gateway's journal holds, one JSON object a line. Defaults are left out of it."""
 
 import msgspec
 
 from modelyard.ports.routes import Role
 
 
-class Interaction(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="interaction"):
+class Interaction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind", tag="interaction"):
     """One recorded request and its answer.
 
     `id` is the gateway's own answer id, the one the caller sees. `unit` is the digest of the assignment unit.
@@ -56,7 +56,7 @@ class Interaction(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", t
     saved_nanousd: int = 0
 
 
-class Feedback(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="feedback"):
+class Feedback(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind", tag="feedback"):
     """A score in [0, 1] or the right answer for an interaction, possibly days later.
 
     `score` is -1 where only the right answer was given. `expected_hash` is hashed as `Interaction.answer_hash` is;

@@ -5,7 +5,7 @@ Every `add` is idempotent: adding the same value again changes nothing, another 
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -137,6 +137,13 @@ class Routes(Protocol):
         ...
 
     def add_key(self, key: Key) -> None: ...
+    def rotate_key(self, key: Key, *, old_expires_ms: int) -> None:
+        """Add a key, and let the one that it `replaces` end at a moment, both or neither.
+
+        Raises: NotFound where the old one is gone; Conflict where it was rotated already.
+        """
+        ...
+
     def remove_key(self, id: str) -> None: ...
     def keys(self) -> list[Key]: ...
 
@@ -162,6 +169,35 @@ class ReviewedInteraction(msgspec.Struct, frozen=True, kw_only=True):
     feedback: tuple[Feedback, ...] = ()
 
 
+class InteractionQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Which interactions: those that meet every field that is set. `statuses` are the lowest and the highest."""
+
+    ids: tuple[str, ...] = ()
+    service: str = ""
+    tenant: str = ""
+    key_id: str = ""
+    session: str = ""
+    trace: str = ""
+    release: str = ""
+    statuses: tuple[int, int] | None = None
+    since_ms: int = 0
+
+
+UsageBy = Literal["tenant", "key", "service", "release", "user"]
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    """What some interactions came to. A failure is a status of 400 or above; shadows count nowhere."""
+
+    key: str
+    requests: int = 0
+    failures: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost_nanousd: int = 0
+    saved_nanousd: int = 0
+
+
 class Interactions(Protocol):
     """Interactions and feedback, written by the ingester alone."""
 
@@ -179,6 +215,14 @@ class Interactions(Protocol):
     def get(self, id: str) -> Interaction: ...
     def feedback(self, interaction_id: str) -> list[Feedback]: ...
     def newest(self, service: str | None = None, *, limit: int = 100) -> list[Interaction]: ...
+    def find(self, query: InteractionQuery, *, limit: int = 100) -> list[Interaction]:
+        """The last interactions that match, newest first."""
+        ...
+
+    def usage(self, by: UsageBy, query: InteractionQuery) -> list[Usage]:
+        """The totals of what matches by a key, dearest first; summed by the store, exactly."""
+        ...
+
     def scored(self, service: str, *, since_ms: int, rollout_id: str, metric: str) -> Iterable[ScoredInteraction]:
         """The interactions of a rollout since a moment, oldest first, each with its score for a metric.
 
@@ -197,6 +241,18 @@ class Interactions(Protocol):
     def count(self, service: str | None = None) -> int: ...
     def ingested(self) -> int:
         """A number that grows with whatever is ingested: where it stayed, nothing came in. Cheap to ask for."""
+        ...
+
+    def forget_marks(self, segment: str) -> None:
+        """Drop the marks of a segment whose file is gone; `ingested` does not shrink by it."""
+        ...
+
+    def told(self, segment: str) -> int:
+        """The offset up to which a segment was told to the telemetry, 0 for a new one."""
+        ...
+
+    def move_told(self, mark: JournalMark) -> None:
+        """Say that a segment was told up to there."""
         ...
 
 

@@ -12,6 +12,7 @@ from modelyard.ports.release import Sampling
 from modelyard.ports.serving import Breaker, Cache, Filter, Preference, Queue, Retries, Rule, Timeouts
 
 __all__ = [
+    "EXTERNAL",
     "BodyPolicy",
     "Key",
     "Price",
@@ -27,6 +28,8 @@ __all__ = [
 
 Role = Literal["champion", "challenger", "shadow", "alternative"]
 BodyPolicy = Literal["none", "hash", "masked", "full"]
+# What the `release` of a variant begins with where it is none of ours; what follows digests how it was declared.
+EXTERNAL = "external:"
 
 
 class Price(msgspec.Struct, frozen=True, kw_only=True):

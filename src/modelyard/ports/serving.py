@@ -110,12 +110,16 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SemanticCache(msgspec.Struct, frozen=True, kw_only=True):
-    """Answers to requests whose embedding by `service` (it answers `/v1/embeddings`) is as near as `threshold`."""
+    """Answers to requests whose embedding by `service` (it answers `/v1/embeddings`) is as near as `threshold`.
+
+    An embedding that takes longer than `timeout_s` is a miss.
+    """
 
     service: str
     threshold: float = 0.95
     ttl_s: float = 3600.0
     max_entries: int = 1000
+    timeout_s: float = 0.5
 
 
 class Cache(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,23 +1,20 @@
 """Reading a project file: every mistake is told with its line, its column and the nearest right word."""
 
 import difflib
+import re
 import reprlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from modelyard.core.errors import NotFound, ProjectInvalid
-from modelyard.project.model import Project, ServiceConfig
+from modelyard.project.model import Project
+from modelyard.project.references import Location, references
 from modelyard.training.defaults import LORA_METHODS
 
 FILE_NAME = "modelyard.yaml"
-_SECTION_OF = {
-    "dataset": "datasets",
-    "recipe": "recipes",
-    "suite": "suites",
-    "policy": "policies",
-    "rollout": "rollouts",
-}
+_SECRET = ("credential", "redis")
+_URL_WITH_SECRET = re.compile(r"://[^/\s]*@")
 
 
 def load_project(path: Path) -> Project:
@@ -35,7 +32,7 @@ def parse_project(text: str, name: str = FILE_NAME) -> Project:
     except ValidationError as error:
         problems = [_problem(tree, dict(detail), name) for detail in error.errors(include_url=False)]
     else:
-        problems = [*_dangling(project, tree, name), *_unserved(project, tree, name)]
+        problems = [*_dangling(project, tree, name), *_unserved(project, tree, name), *_twice(project, tree, name)]
     if problems:
         raise ProjectInvalid("\n".join(problems), fix=f"mend {name}; `modelyard schema` prints what it may say")
     return project
@@ -103,7 +100,10 @@ def _problem(tree: Any, detail: dict[str, Any], name: str) -> str:
         return f"{where}: unknown key '{location[-1]}'{_nearest(location)}"
     if detail["type"] == "missing":
         return f"{where}: '{dotted}' is missing"
-    return f"{where}: '{dotted}' is {_short(detail['input'])}: {detail['msg'].removeprefix('Value error, ')}"
+    message = detail["msg"].removeprefix("Value error, ")
+    if location[-1] in _SECRET or _URL_WITH_SECRET.search(str(detail["input"])):
+        return f"{where}: '{dotted}': {message}"
+    return f"{where}: '{dotted}' is {_short(detail['input'])}: {message}"
 
 
 def _short(value: Any) -> str:
@@ -174,25 +174,6 @@ def _resolve(node: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
             return node
 
 
-def _dangling(project: Project, tree: Any, name: str) -> Iterator[str]:
-    """The references that lead nowhere."""
-    for service_name, service in project.services.items():
-        yield from _dangling_in(service, project, tree, name, ("services", service_name))
-    for dataset_name, dataset in project.datasets.items():
-        if dataset.collect and dataset.collect.service not in project.services:
-            location = ("datasets", dataset_name, "collect", "service")
-            yield _dangling_problem(tree, name, location, dataset.collect.service, list(project.services))
-    for sweep_name, sweep in project.sweeps.items():
-        if sweep.recipe not in project.recipes:
-            yield _dangling_problem(tree, name, ("sweeps", sweep_name, "recipe"), sweep.recipe, list(project.recipes))
-    for suite_name, suite in project.suites.items():
-        # `name@digest` pins one that was prepared; which there are, the records know.
-        if suite.dataset.partition("@")[0] not in project.datasets:
-            yield _dangling_problem(
-                tree, name, ("suites", suite_name, "dataset"), suite.dataset, list(project.datasets)
-            )
-
-
 def _unserved(project: Project, tree: Any, name: str) -> Iterator[str]:
     """The services whose recipe makes nothing that an engine loads beside its base."""
     for service_name, service in project.services.items():
@@ -206,16 +187,22 @@ def _unserved(project: Project, tree: Any, name: str) -> Iterator[str]:
             )
 
 
-def _dangling_in(
-    service: ServiceConfig, project: Project, tree: Any, name: str, location: tuple[str, ...]
-) -> Iterator[str]:
-    for field, section in _SECTION_OF.items():
-        target, known = getattr(service, field), list(getattr(project, section))
+def _dangling(project: Project, tree: Any, name: str) -> Iterator[str]:
+    """The references that lead nowhere."""
+    for location, target, known in references(project):
         if target not in known:
-            yield _dangling_problem(tree, name, (*location, field), target, known)
+            yield _dangling_problem(tree, name, location, target, known)
 
 
-def _dangling_problem(tree: Any, name: str, location: tuple[str, ...], target: str, known: list[str]) -> str:
+def _twice(project: Project, tree: Any, name: str) -> Iterator[str]:
+    """Callers know `services` and `hosted` by one name each."""
+    for hosted in project.hosted.keys() & project.services.keys():
+        location = ("hosted", hosted)
+        yield f"{name}:{_position(tree, location)}: 'hosted.{hosted}' is a service too: rename one of the two"
+
+
+def _dangling_problem(tree: Any, name: str, location: Location, target: str, known: list[str]) -> str:
     near = difflib.get_close_matches(target, known, n=1)
     hint = f"; did you mean '{near[0]}'?" if near else f"; there are: {', '.join(known) or 'none'}"
-    return f"{name}:{_position(tree, location)}: '{'.'.join(location)}' names '{target}', which is not there{hint}"
+    dotted = ".".join(map(str, location))
+    return f"{name}:{_position(tree, location)}: '{dotted}' names '{target}', which is not there{hint}"

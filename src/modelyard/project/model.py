@@ -1,16 +1,17 @@
 """What a project file may say. Each section is the configuration model of the part that it configures."""
 
-import re
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from modelyard.datasets.config import DatasetConfig
+from modelyard.datasets.section import Section
 from modelyard.datasets.synthesis.config import SynthesisConfig
 from modelyard.datasets.synthesis.price import Dollars
 from modelyard.evaluation.suite import Suite
-from modelyard.ports.routes import BodyPolicy
 from modelyard.ports.run import Pricing
+from modelyard.project.gateway import GatewayConfig, Host, Port, TenantConfig
+from modelyard.project.serving import HostedServiceConfig, Name, ServiceConfig
 from modelyard.registry.policy import Policy
 from modelyard.rollout.plan import PlanConfig
 from modelyard.training.kubeflow import KubernetesConfig
@@ -18,49 +19,15 @@ from modelyard.training.recipe import Recipe
 from modelyard.training.scale import Sharding
 from modelyard.training.sweeps.config import SweepConfig
 
-Port = Annotated[int, Field(ge=0, le=65535)]
+
+class TelemetryConfig(Section):
+    """OpenTelemetry of every recorded answer, sent where OTEL_EXPORTER_OTLP_ENDPOINT says."""
+
+    enabled: bool = Field(False, description="Send spans, metrics and evaluation events over OTLP/HTTP.")
+    content: bool = Field(False, description="Send texts too, of services that record them (full or masked).")
 
 
-def _check_host(host: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9.-]+", host):
-        raise ValueError("a host is a name or an IPv4 address; IPv6 addresses such as '::1' are not supported yet")
-    return host
-
-
-Host = Annotated[str, AfterValidator(_check_host)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class PriceConfig(_Section):
-    """What callers pay, in dollars per million tokens, written as text so that no cent is lost to a float."""
-
-    input: Dollars = "0"
-    output: Dollars = "0"
-
-
-class ServiceConfig(_Section):
-    """A public model name and what stands behind it: the names of a dataset, a recipe, a suite, a policy, a rollout."""
-
-    dataset: str
-    recipe: str
-    suite: str
-    policy: str
-    rollout: str
-    record: BodyPolicy = Field("hash", description="Kept of each answer: none, hash (default), or full text.")
-    price: PriceConfig = PriceConfig()
-
-
-class GatewayConfig(_Section):
-    """Where callers reach the services."""
-
-    host: Host = "127.0.0.1"
-    port: Port = Field(8700, description="0 takes any free port.")
-
-
-class EngineConfig(_Section):
+class EngineConfig(Section):
     """What runs the models: the built-in CPU engine as a child process, or a running vLLM by its address."""
 
     kind: Literal["builtin", "vllm"] = "builtin"
@@ -79,7 +46,7 @@ class EngineConfig(_Section):
         return self
 
 
-class DevicePrices(_Section):
+class DevicePrices(Section):
     """The price book: dollars for an hour of the device that trains, by how it is paid."""
 
     on_demand: Dollars | None = Field(None, description="The same as `device_hour`.")
@@ -87,7 +54,7 @@ class DevicePrices(_Section):
     reserved: Dollars | None = None
 
 
-class ComputeConfig(_Section):
+class ComputeConfig(Section):
     """Where work runs and what training costs."""
 
     device_hour: Dollars = Field("0", description="Dollars for an hour of the device that trains, on demand.")
@@ -129,15 +96,11 @@ class ComputeConfig(_Section):
         return self
 
 
-# Names become file names and parts of addresses (`name@digest`).
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-
-
 # Without a dot: `NAME.answers.jsonl` and `NAME.report.json` lie beside `NAME.jsonl`.
 PlainName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 
 
-class Project(_Section):
+class Project(Section):
     """A whole project file."""
 
     project: str = Field(pattern=r"^[a-z][a-z0-9-]*$", description="The project's name.")
@@ -150,6 +113,9 @@ class Project(_Section):
     policies: dict[Name, Policy] = {}
     rollouts: dict[Name, PlanConfig] = {}
     services: dict[Name, ServiceConfig] = {}
+    hosted: dict[Name, HostedServiceConfig] = {}
+    tenants: dict[Name, TenantConfig] = {}
     gateway: GatewayConfig = GatewayConfig()
     engine: EngineConfig = EngineConfig()
+    telemetry: TelemetryConfig = TelemetryConfig()
     compute: ComputeConfig = ComputeConfig()

@@ -16,6 +16,7 @@ from modelyard.ports.dataset import Dataset
 from modelyard.ports.interaction import Interaction
 from modelyard.ports.records import Records
 from modelyard.ports.release import Release
+from modelyard.ports.routes import EXTERNAL
 from modelyard.ports.run import Run
 
 Found = TypeVar("Found")
@@ -64,9 +65,34 @@ def _interaction_link(records: Records, given: Interaction) -> Link:
         "rollout": given.rollout_id,
         "shadow of": given.shadow_of,
     }
-    release = _look_up(lambda: records.releases.get(given.release))
-    inner = _lost("release", given.release) if release is None else _release_link(records, release, given.release)
+    inner = _answerer_link(records, given)
     return Link(kind="interaction", title=f"interaction {given.id}", facts=_known(facts), links=(inner,))
+
+
+def _answerer_link(records: Records, given: Interaction) -> Link:
+    if given.release.startswith(EXTERNAL):
+        return _external_link(records, given)
+    release = _look_up(lambda: records.releases.get(given.release))
+    return _lost("release", given.release) if release is None else _release_link(records, release, given.release)
+
+
+def _external_link(records: Records, given: Interaction) -> Link:
+    """A hosted model is not ours: what it was declared as is known, and nothing of what it was made from."""
+    name = given.release.removeprefix(EXTERNAL)
+    table = _look_up(lambda: records.routes.table(given.table_version))
+    services = [one for one in table.services if one.name == given.service] if table else []
+    variants = [one for service in services for one in (service.champion, *service.variants)]
+    declared = next((one for one in variants if one.release == given.release), None)
+    facts = {}
+    if declared:
+        facts = {"model": declared.model, "engine": declared.engine, "system prompt": declared.system_prompt}
+    return Link(
+        kind="external",
+        title=f"external model {name}, no release of ours",
+        digest=given.release,
+        missing=f"{name} is no release of ours: its weights, and what made them, are known to whoever runs it",
+        facts=_known(facts),
+    )
 
 
 def _release_link(records: Records, release: Release, digest: str) -> Link:

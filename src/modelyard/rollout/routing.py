@@ -10,7 +10,7 @@ import msgspec
 
 from modelyard.core.errors import Conflict, InvalidInput
 from modelyard.ports.rollout import Rollout
-from modelyard.ports.routes import Key, RouteTable, Service, Variant
+from modelyard.ports.routes import Key, RouteTable, Service, Tenant, Variant
 
 
 def trial_service(service: Service, champion: Variant, challenger: Variant, rollout: Rollout) -> Service:
@@ -40,15 +40,23 @@ def plain_service(service: Service) -> Service:
 
 
 def next_table(
-    previous: RouteTable | None, services: Iterable[Service], keys: Iterable[Key], now_ms: int
+    previous: RouteTable | None,
+    services: Iterable[Service],
+    keys: Iterable[Key],
+    now_ms: int,
+    tenants: Iterable[Tenant] = (),
 ) -> RouteTable:
-    """The next route table: all services and all keys, one version up. Raises: InvalidInput for a name given twice."""
+    """The next route table: all of them, one version up. Raises: InvalidInput for a service given twice."""
     ordered = tuple(sorted(services, key=lambda service: service.name))
     twice = [name for name, count in Counter(service.name for service in ordered).items() if count > 1]
     if twice:
         raise InvalidInput(f"service '{twice[0]}' is given twice", expected="one entry for each service")
     return RouteTable(
-        version=previous.version + 1 if previous else 1, created_ms=now_ms, services=ordered, keys=tuple(keys)
+        version=previous.version + 1 if previous else 1,
+        created_ms=now_ms,
+        services=ordered,
+        keys=tuple(keys),
+        tenants=tuple(tenants),
     )
 
 
