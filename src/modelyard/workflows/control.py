@@ -11,8 +11,10 @@ from pathlib import Path
 from modelyard.ports.engine import Connect
 from modelyard.ports.rollout import Rollout
 from modelyard.ports.routes import RouteTable, Service
+from modelyard.ports.telemetry import Telemetry
 from modelyard.project.loading import load_project
 from modelyard.project.model import Project
+from modelyard.project.serving import ServingConfig
 from modelyard.rollout.routing import plain_service
 from modelyard.workflows.engines import load_release
 from modelyard.workflows.ingest import Ingester
@@ -20,9 +22,11 @@ from modelyard.workflows.loader import Loader
 from modelyard.workflows.mirror import Mirror
 from modelyard.workflows.releases import mirror_release
 from modelyard.workflows.rollouts import Looks, settle_stages, step_rollout
-from modelyard.workflows.routes import build_service, publish, published
+from modelyard.workflows.routes import build_service, hosted_service, publish, published, tenants_of
+from modelyard.workflows.telling import Teller
 from modelyard.workflows.tools import Tools
 from modelyard.workflows.troubles import Troubles
+from modelyard.workflows.variants import Variants
 
 _LOAD_PATIENCE_S = 10.0
 _LOAD_RETRY_S = 2.0
@@ -46,14 +50,17 @@ class Control:
         table_file: Path,
         project_file: Path | None = None,
         patience_s: float = _LOAD_PATIENCE_S,
+        telemetry: Telemetry | None = None,
     ) -> None:
         self._tools, self._project = tools, project
         self._connect, self._engine_url = connect, engine_url
         self._table_file, self._project_file = table_file, project_file
         self._file_stamp: tuple[int, int] | None = None
-        self._ingester = Ingester(tools.records, journal)
+        self._ingester = Ingester(tools.records, journal, keep_days=project.gateway.journal_keep)
+        self._teller = Teller(tools.records, journal, telemetry) if telemetry else None
         self._troubles = Troubles()
         self._loader = Loader(self._load, patience_s=patience_s, retry_s=_LOAD_RETRY_S)
+        self._variants = Variants(tools.records, engine_url, self._loader, self._troubles)
         self._mirror = Mirror(self._show, self._troubles)
         self._looks = Looks()
         self._turn = threading.Lock()
@@ -77,9 +84,15 @@ class Control:
 
     def run(self, stop: threading.Event, interval_s: float = 0.25) -> None:
         """Tick until `stop` is set, and once more to ingest the rest."""
+        telling = threading.Thread(target=self._teller.run, args=(stop,), name="telemetry") if self._teller else None
+        if telling:
+            telling.start()
         while not stop.wait(interval_s):
             self._tick_patiently()
         self._tick_patiently()
+        if self._teller and telling:
+            self._teller.close()
+            telling.join()
         self._mirror.finish(_MIRROR_TIMEOUT_S)
 
     def forget_engine(self) -> None:
@@ -131,8 +144,11 @@ class Control:
             last = before.get(name)
             service = self._servable(wanted[name], last) if name in wanted else last
             if service is not None:
-                services.append(service)
-        return publish(self._tools.records, tuple(services), self._table_file)
+                services.append(self._variants.added(service, self._project.services[name]))
+        for name, config in self._project.hosted.items():
+            services.append(self._variants.added(hosted_service(self._project, name), config))
+        services.sort(key=lambda service: service.name)
+        return publish(self._tools.records, tuple(services), self._table_file, tenants_of(self._project))
 
     def _servable(self, wanted: Service | None, last: Service | None) -> Service | None:
         if wanted is None:
@@ -150,10 +166,15 @@ class Control:
         """Every adapter must be in the engine before the table that names it is published. Champions come first."""
         services = [service for service in wanted.values() if service]
         variants = [one.champion for one in services] + [one.challenger for one in services if one.challenger]
-        is_more = self._loader.bring([variant.release for variant in variants])
+        wanted_beside = [self._variants.wanted(config) for config in self._serving()]
+        variants += [variant for beside in wanted_beside for variant in beside]
+        is_more = self._loader.bring(dict.fromkeys(variant.release for variant in variants))
         for variant in variants:
             self._troubles.note(f"{variant.ref} in the engine", self._loader.error(variant.release))
         return is_more
+
+    def _serving(self) -> list[ServingConfig]:
+        return [*self._project.services.values(), *self._project.hosted.values()]
 
     def _load(self, digest: str) -> None:
         asyncio.run(self._load_into_engine(digest))

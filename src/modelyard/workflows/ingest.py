@@ -2,7 +2,8 @@
 
 The mark of a segment and the entries up to it are stored in one transaction, so this may be killed at any line and run
 twice at once. A line without its newline is left until it has one. A damaged line is set aside in `rejected.jsonl`
-beside the segments, once, before the mark moves past it.
+beside the segments, once, before the mark moves past it. Segments that are ingested, old, and written no further are
+removed (`modelyard.workflows.retention`).
 """
 
 import fcntl
@@ -20,6 +21,7 @@ import msgspec
 from modelyard.core.errors import InvalidInput, ModelyardError, Unavailable
 from modelyard.ports.interaction import JournalEntry
 from modelyard.ports.records import JournalMark, Records
+from modelyard.workflows.retention import Retention
 
 REJECTED = "rejected.jsonl"
 _BATCH_LINES = 1000
@@ -53,10 +55,14 @@ class Line:
 
 
 class Ingester:
-    """Reads every segment of a journal folder from its mark on. Entries are stored in batches of about 1,000."""
+    """Reads every segment of a journal folder from its mark on. Entries are stored in batches of about 1,000.
 
-    def __init__(self, records: Records, journal_folder: Path) -> None:
+    Segments that are ingested are removed after `keep_days`, never where it is 0.
+    """
+
+    def __init__(self, records: Records, journal_folder: Path, *, keep_days: float = 0) -> None:
         self._records = records
+        self._retention = Retention(records.interactions, journal_folder, keep_days)
         self._folder = journal_folder
         self._rejects = Rejects(journal_folder / REJECTED)
         self._marks: dict[str, int] = {}
@@ -66,7 +72,10 @@ class Ingester:
 
         Raises: Unavailable where the folder cannot be read, and whatever the records raise.
         """
-        return sum(self._ingest_segment(path, size) for path, size in self._segments())
+        num_new = sum(self._ingest_segment(path, size) for path, size in self._segments())
+        for segment in self._retention.remove_old():
+            self._marks.pop(segment, None)
+        return num_new
 
     def run(self, stop: threading.Event, interval_s: float) -> None:
         """Ingest again and again until told to stop, and once more then. What fails is logged and tried again."""
@@ -83,10 +92,10 @@ class Ingester:
     def _segments(self) -> list[tuple[Path, int]]:
         """The segments that hold more than was ingested, oldest first, with their sizes."""
         try:
-            found = [(path, path.stat().st_size) for path in sorted(self._folder.glob("*.jsonl"))]
+            found = list(sizes(self._folder))
         except OSError as error:
             raise Unavailable(f"the journal in {self._folder} cannot be read: {error.strerror}") from error
-        return [(path, size) for path, size in found if path.name != REJECTED and size > self._marks.get(path.name, 0)]
+        return [(path, size) for path, size in found if size > self._marks.get(path.name, 0)]
 
     def _ingest_segment(self, path: Path, size: int) -> int:
         mark = self._marks[path.name] = self._records.interactions.mark(path.name)
@@ -96,6 +105,9 @@ class Ingester:
                 for batch in read_batches(file, path.name, mark, size):
                     num_new += self._ingest_batch(batch)
                     self._marks[path.name] = batch[-1].end
+        except FileNotFoundError:
+            # Another ingester removed it, being ingested and old.
+            self._marks.pop(path.name, None)
         except OSError as error:
             # The other segments go on.
             log.error("the journal segment %s cannot be read and waits: %s", path, error)
@@ -156,15 +168,26 @@ class Rejects:
             log.warning("%s, byte %d: %s; set aside in %s", line.segment, line.offset, line.reason, self._path)
 
 
-def read_batches(file: BinaryIO, segment: str, offset: int, size: int) -> Iterator[list[Line]]:
-    """The whole lines between an offset and the size that the segment had, in batches."""
+def sizes(folder: Path) -> Iterator[tuple[Path, int]]:
+    """The segments of a journal and their sizes, oldest first. Raises: OSError."""
+    for path in sorted(folder.glob("*.jsonl")):
+        if path.name != REJECTED:
+            with suppress(FileNotFoundError):  # removed meanwhile
+                yield path, path.stat().st_size
+
+
+def read_batches(
+    file: BinaryIO, segment: str, offset: int, size: int, *, lines: int = 0, num_bytes: int = 0
+) -> Iterator[list[Line]]:
+    """The whole lines between an offset and the size that the segment had, in batches of so many lines and bytes."""
+    lines, num_bytes = lines or _BATCH_LINES, num_bytes or _BATCH_BYTES
     file.seek(offset)
     batch: list[Line] = []
     start = offset
     while offset < size and (data := file.readline()).endswith(b"\n"):
         batch.append(Line(segment=segment, offset=offset, end=offset + len(data), data=data[:-1]))
         offset += len(data)
-        if len(batch) == _BATCH_LINES or offset - start > _BATCH_BYTES:
+        if len(batch) == lines or offset - start > num_bytes:
             yield batch
             batch, start = [], offset
     if batch:

@@ -56,3 +56,18 @@ def test_two_keys_are_never_the_same_secret(records: SqlRecords) -> None:
         records.routes.add_key(a_key("key-2", hash=a_key("key-1").hash))
     with pytest.raises(Conflict, match="another key"):
         records.routes.add_key(a_key("key-1", tenant="other"))
+
+
+def test_a_key_is_rotated_whole_or_not_at_all(records: SqlRecords) -> None:
+    old, new = a_key("key-1"), a_key("key-2", replaces="key-1")
+    with pytest.raises(NotFound):
+        records.routes.rotate_key(new, old_expires_ms=9)
+    records.routes.add_key(old)
+    with pytest.raises(Conflict, match="shares"):
+        records.routes.rotate_key(a_key("key-2", replaces="key-1", hash=old.hash), old_expires_ms=9)
+    assert records.routes.keys() == [old]
+    records.routes.rotate_key(new, old_expires_ms=9)
+    assert records.routes.keys() == [a_key("key-1", expires_ms=9), new]
+    with pytest.raises(Conflict, match="was rotated already"):
+        records.routes.rotate_key(a_key("key-3", replaces="key-1"), old_expires_ms=10)
+    assert records.routes.keys() == [a_key("key-1", expires_ms=9), new]

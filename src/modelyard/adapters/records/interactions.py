@@ -5,16 +5,39 @@ from operator import itemgetter
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, FromClause, Table, and_, func, or_, select, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    RowMapping,
+    Table,
+    and_,
+    case,
+    delete,
+    func,
+    or_,
+    select,
+    tuple_,
+)
 
 from modelyard.adapters.records.connections import Connections
 from modelyard.adapters.records.shelf import Shelf, upsert
 from modelyard.adapters.records.tables import feedback, interactions, journal_marks
 from modelyard.core.errors import Corrupt, InvalidInput
 from modelyard.ports.interaction import Feedback, Interaction, JournalEntry
-from modelyard.ports.records import JournalMark, ReviewedInteraction, ScoredInteraction
+from modelyard.ports.records import (
+    InteractionQuery,
+    JournalMark,
+    ReviewedInteraction,
+    ScoredInteraction,
+    Usage,
+    UsageBy,
+)
 
 _UNKNOWN = -1.0
+_SUMMED = ("prompt_tokens", "completion_tokens", "cost_nanousd", "saved_nanousd")
+_COPIED = ("tenant", "key_id", "user", "session", "release", "status", *_SUMMED)
+_TELLER = "telemetry:"
 _PAGE_ROWS = 200
 _NEWEST_FIRST = (interactions.c.at_ms.desc(), interactions.c.id.desc())
 
@@ -55,6 +78,21 @@ class SqlInteractions:
         """The last interactions, or those of a service."""
         where = () if service is None else (interactions.c.service == service,)
         return self._shelf.pick(*where, order=_NEWEST_FIRST, limit=limit)
+
+    def find(self, query: InteractionQuery, *, limit: int = 100) -> list[Interaction]:
+        """The last interactions that match."""
+        return self._shelf.pick(*_matching(query), order=_NEWEST_FIRST, limit=limit)
+
+    def usage(self, by: UsageBy, query: InteractionQuery) -> list[Usage]:
+        """The totals of what matches, shadows left out, dearest first. Sums are those of integers: exact."""
+        key = interactions.c[_USAGE_COLUMNS[by]].label("key")
+        sums = [func.sum(interactions.c[name]).label(name) for name in _SUMMED]
+        failed = func.sum(case((interactions.c.status >= 400, 1), else_=0)).label("failures")
+        where = (*_matching(query), interactions.c.shadow_of == "")
+        grouped = select(key, func.count().label("requests"), failed, *sums).where(*where).group_by(key)
+        with self._connections.read() as connection:
+            found = [_usage(row._mapping) for row in connection.execute(grouped)]
+        return sorted(found, key=lambda one: (-one.cost_nanousd, -one.requests, one.key))
 
     def scored(self, service: str, *, since_ms: int, rollout_id: str, metric: str) -> Iterable[ScoredInteraction]:
         """The interactions of a rollout with their scores, oldest first.
@@ -108,8 +146,27 @@ class SqlInteractions:
 
     def ingested(self) -> int:
         """How many journal bytes were ingested, over all segments: entries and mark are stored together."""
+        of_journal = journal_marks.c.segment.not_like(f"{_TELLER}%")
         with self._connections.read() as connection:
-            return int(connection.scalar(select(func.sum(journal_marks.c.num_bytes))) or 0)
+            return int(connection.scalar(select(func.sum(journal_marks.c.num_bytes)).where(of_journal)) or 0)
+
+    def forget_marks(self, segment: str) -> None:
+        """Drop the marks of a segment that is gone. Its bytes still count as ingested: they move to a mark of none."""
+        with self._connections.write() as connection:
+            gone = delete(journal_marks).where(journal_marks.c.segment == segment)
+            num_bytes = connection.scalar(gone.returning(journal_marks.c.num_bytes)) or 0
+            connection.execute(delete(journal_marks).where(journal_marks.c.segment == _TELLER + segment))
+            total = upsert(connection, journal_marks).values(segment="", num_bytes=num_bytes)
+            sum_up = {"num_bytes": journal_marks.c.num_bytes + num_bytes}
+            connection.execute(total.on_conflict_do_update(index_elements=["segment"], set_=sum_up))
+
+    def told(self, segment: str) -> int:
+        """The offset up to which a segment was told to the telemetry."""
+        return self.mark(_TELLER + segment)
+
+    def move_told(self, mark: JournalMark) -> None:
+        """Say how far a segment was told."""
+        self.ingest([], JournalMark(segment=_TELLER + mark.segment, offset=mark.offset))
 
 
 def _interaction_row(entry: Interaction) -> dict[str, Any]:
@@ -119,8 +176,51 @@ def _interaction_row(entry: Interaction) -> dict[str, Any]:
         "service": entry.service,
         "rollout_id": entry.rollout_id,
         "shadow_of": entry.shadow_of,
+        "trace_id": _trace(entry.trace_id),
+        **{name: getattr(entry, name) for name in _COPIED},
         "payload": _encode(entry),
     }
+
+
+_USAGE_COLUMNS: dict[UsageBy, str] = {
+    "tenant": "tenant",
+    "key": "key_id",
+    "service": "service",
+    "release": "release",
+    "user": "user",
+}
+
+
+def _matching(query: InteractionQuery) -> list[ColumnElement[bool]]:
+    """The conditions that a query sets; an empty field sets none."""
+    columns = interactions.c
+    texts = {
+        columns.service: query.service,
+        columns.tenant: query.tenant,
+        columns.key_id: query.key_id,
+        columns.session: query.session,
+        columns.release: query.release,
+        columns.trace_id: _trace(query.trace),
+    }
+    where: list[ColumnElement[bool]] = [column == value for column, value in texts.items() if value]
+    if query.ids:
+        where.append(columns.id.in_(query.ids))
+    if query.statuses:
+        low, high = query.statuses
+        where.append(and_(columns.status >= low, columns.status <= high))
+    if query.since_ms:
+        where.append(columns.at_ms >= query.since_ms)
+    return where
+
+
+def _trace(text: str) -> str:
+    """The trace of `TRACE` or `TRACE-SPAN`."""
+    return text.partition("-")[0]
+
+
+def _usage(row: RowMapping) -> Usage:
+    numbers = {name: int(row[name]) for name in ("requests", "failures", *_SUMMED)}
+    return Usage(key=row["key"], **numbers)
 
 
 def _feedback_row(entry: Feedback) -> dict[str, Any]:

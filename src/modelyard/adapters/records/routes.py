@@ -1,6 +1,7 @@
 """Route tables by version, and the hashed keys that go into them."""
 
-from sqlalchemy import delete, func, select
+import msgspec
+from sqlalchemy import delete, func, select, update
 
 from modelyard.adapters.records.connections import Connections
 from modelyard.adapters.records.references import nearest
@@ -38,6 +39,18 @@ class SqlRoutes:
     def add_key(self, key: Key) -> None:
         """Add a key."""
         self._keys.add(key, id=key.id, hash=key.hash)
+
+    def rotate_key(self, key: Key, *, old_expires_ms: int) -> None:
+        """Add a key, and let the one that it replaces end at a moment, in one transaction."""
+        with self._connections.write() as connection:
+            known = {one.id: one for one in map(self._keys.decode, connection.scalars(select(keys.c.payload)))}
+            if key.replaces not in known:
+                raise nearest("key", key.replaces, sorted(known))
+            if later := [one.id for one in known.values() if one.replaces == key.replaces]:
+                raise Conflict(f"key '{key.replaces}' was rotated already", fix=f"rotate key {later[0]}, or revoke it")
+            old = msgspec.structs.replace(known[key.replaces], expires_ms=old_expires_ms)
+            self._keys.add_within(connection, key, id=key.id, hash=key.hash)
+            connection.execute(update(keys).where(keys.c.id == old.id).values(payload=self._keys.encode(old)))
 
     def remove_key(self, id: str) -> None:
         """Take a key away. Raises: NotFound where there is none."""

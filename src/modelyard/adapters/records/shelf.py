@@ -55,13 +55,13 @@ class Shelf(Generic[T]):
     def look(self, connection: Connection, key: str | int) -> T | None:
         """The value of a key, or None."""
         payload = connection.scalar(select(self.table.c.payload).where(self.key == key))
-        return None if payload is None else self._decode(payload)
+        return None if payload is None else self.decode(payload)
 
     def pick(self, *where: Where, order: Iterable[Order], limit: int | None = None) -> list[T]:
         """The values that match, in order."""
         query = select(self.table.c.payload).where(*where).order_by(*order).limit(limit)
         with self.connections.read() as connection:
-            return [self._decode(payload) for payload in connection.scalars(query)]
+            return [self.decode(payload) for payload in connection.scalars(query)]
 
     def add(self, value: T, **columns: Any) -> None:
         """Add a value in a transaction of its own."""
@@ -104,7 +104,8 @@ class Shelf(Generic[T]):
         names = [name for name in old.__struct_fields__ if name not in self._bookkeeping]
         return [name for name in names if canonical_json(getattr(old, name)) != canonical_json(getattr(new, name))]
 
-    def _decode(self, payload: str) -> T:
+    def decode(self, payload: str) -> T:
+        """A stored value. Raises: Corrupt."""
         try:
             return msgspec.json.decode(payload, type=self._kind)
         except msgspec.MsgspecError as error:

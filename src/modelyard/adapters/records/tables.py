@@ -8,8 +8,9 @@ made. A `runs` row changes until its run has finished.
 
 from sqlalchemy import BigInteger, Boolean, Column, Float, ForeignKey, Index, Integer, MetaData, Table, Text
 from sqlalchemy import UniqueConstraint as Unique
+from sqlalchemy import text as literal_text
 
-HEAD = "0002"
+HEAD = "0003"
 VERSION_TABLE = "modelyard_version"
 
 metadata = MetaData(
@@ -28,6 +29,15 @@ def _column(name: str) -> Column[str]:
 
 def _count(name: str) -> Column[int]:
     return Column(name, BigInteger, nullable=False)
+
+
+def _said(name: str) -> Column[str]:
+    """A text column that came later: rows that were there have it filled in by the migration."""
+    return Column(name, Text, nullable=False, server_default=literal_text("''"))
+
+
+def _summed(name: str) -> Column[int]:
+    return Column(name, BigInteger, nullable=False, server_default="0")
 
 
 def _key(name: str) -> Column[str]:
@@ -162,10 +172,25 @@ interactions = Table(
     _column("service"),
     _column("rollout_id"),
     _column("shadow_of"),
+    _said("tenant"),
+    _said("key_id"),
+    _said("user"),
+    _said("session"),
+    _said("trace_id"),
+    _said("release"),
+    _summed("status"),
+    _summed("prompt_tokens"),
+    _summed("completion_tokens"),
+    _summed("cost_nanousd"),
+    _summed("saved_nanousd"),
     _column("payload"),
     Index(None, "at_ms"),
     Index(None, "service", "at_ms"),
+    Index(None, "tenant", "at_ms"),
 )
+for _name in ("session", "trace_id"):
+    _given = interactions.c[_name] != ""
+    Index(f"ix_interactions_{_name}", interactions.c[_name], sqlite_where=_given, postgresql_where=_given)
 _in_rollout = interactions.c.rollout_id != ""
 Index(
     "ix_interactions_rollout_id_at_ms",
