@@ -1,0 +1,1 @@
+"""Limits: in one process, through a real Redis, and over crashes of either."""
