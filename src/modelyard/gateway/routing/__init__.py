@@ -1,0 +1,1 @@
+"""Who answers a request: rules, the rollout, preferences, replicas, and the health of what could answer."""
