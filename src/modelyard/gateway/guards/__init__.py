@@ -1,0 +1,1 @@
+"""What may go in and out: filters on requests and answers, masking, the kill switch, secrets, caps, safe logs."""
