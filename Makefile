@@ -10,7 +10,7 @@ PYTEST = $(BIN)/python -m pytest
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev demo check lint types imports test test-all test-fast test-vllm test-exports test-banking77 bench lock clean
+.PHONY: help setup dev demo check lint types imports test test-all test-fast test-vllm test-llamacpp test-exports test-banking77 bench bench-gateway lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  \1\t\2/' | expand -t 20
@@ -48,7 +48,7 @@ types: $(BIN)/.dev
 imports: $(BIN)/.dev
 	$(BIN)/lint-imports
 
-OUTSIDE = not banking77 and not vllm and not exports
+OUTSIDE = not banking77 and not vllm and not llamacpp and not exports
 
 test: $(BIN)/.dev ## The test suite, but for the longest
 	$(PYTEST) -n $(WORKERS) --dist loadfile -m "not long and $(OUTSIDE)" $(ARGS)
@@ -66,6 +66,10 @@ test-vllm: $(BIN)/.dev ## The demo's adapter in a real vLLM (installs it in .ven
 	bash scripts/vllm_env.sh
 	$(PYTEST) -m vllm -s $(ARGS)
 
+test-llamacpp: $(BIN)/.dev ## The conformance suite on a real llama-server (compiles it in .venv-llamacpp)
+	bash scripts/llamacpp_env.sh
+	$(PYTEST) -m llamacpp -s $(ARGS)
+
 test-exports: $(BIN)/.dev ## Exports by llama.cpp and llm-compressor (compiles and installs them in .venv-gguf, .venv-quantize)
 	bash scripts/gguf_env.sh
 	bash scripts/quantize_env.sh
@@ -77,8 +81,12 @@ bench: $(BIN)/.dev ## Data preparation beside its peers: speed, memory, near-dup
 	$(BIN)/python benchmarks/near_duplicates.py
 	$(BIN)/python benchmarks/personal_data.py
 
+bench-gateway: $(BIN)/.dev ## The gateway beside nginx, vllm-router, Portkey and LiteLLM (needs wrk; about 20 minutes)
+	bash benchmarks/peers/setup_gateway.sh
+	$(BIN)/python benchmarks/gateway/compare.py $(ARGS)
+
 lock: $(BIN)/.dev ## Write requirements.lock from the environment as it is
 	$(BIN)/python scripts/lock.py > requirements.lock.new && mv requirements.lock.new requirements.lock
 
 clean: ## Remove the environments and what the demo made
-	rm -rf $(VENV) .venv-vllm .venv-gguf .venv-quantize .modelyard
+	rm -rf $(VENV) .venv-vllm .venv-llamacpp .venv-gguf .venv-quantize .modelyard

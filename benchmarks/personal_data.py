@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from modelyard.datasets.personal.cards import luhn_valid
+from modelyard.core.personal.cards import luhn_valid
 from modelyard.datasets.personal.finding import find_in_all
 from modelyard.datasets.texts import Texts
 

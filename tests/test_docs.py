@@ -55,6 +55,26 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
+def named_in(pattern: str) -> set[str]:
+    """What the gateway's source holds of a pattern."""
+    sources = (ROOT / "src" / "modelyard" / "gateway").rglob("*.py")
+    return {found for path in sources for found in re.findall(pattern, path.read_text())}
+
+
+def test_every_error_code_of_the_gateway_is_on_its_page() -> None:
+    codes = named_in(r'(?:(?:Refusal|UpstreamFailed)\(\s*\d{3}, |raise _refusal\(\s*)"([a-z_]*[a-z])"')
+    page = (ROOT / "docs" / "gateway.md").read_text()
+    assert len(codes) > 30
+    assert {code for code in codes if f"`{code}`" not in page} == set()
+
+
+def test_every_header_of_the_gateway_is_on_its_page() -> None:
+    headers = named_in(r"\b(x-(?:modelyard|request)-[a-z-]+)\b")
+    page = (ROOT / "docs" / "gateway.md").read_text()
+    assert len(headers) > 6
+    assert {header for header in headers if header not in page} == set()
+
+
 def test_the_pages_show_something() -> None:
     assert len(lines_of("modelyard")) > 10
     assert len(lines_of("make")) > 5

@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from modelyard.datasets.synthesis.config import SynthesisConfig
     from modelyard.evaluation.parity import Tokenize
     from modelyard.ports.compute import Compute
-    from modelyard.ports.engine import Capabilities, Connect, Engine
+    from modelyard.ports.engine import Capabilities, Connect, Engine, Finding
     from modelyard.ports.exporter import Exporter
     from modelyard.ports.teacher import Teacher
+    from modelyard.ports.telemetry import Telemetry
     from modelyard.ports.tracking import Tracker
     from modelyard.ports.workers import Workers
     from modelyard.project.model import Project
@@ -67,6 +68,13 @@ def open_app(named: str = "", settings: Settings | None = None) -> "App":
     settings = settings or Settings.from_environment()
     path = find_project(named, settings)
     return App(load_project(path), path, settings)
+
+
+def check_engine(url: str, kind: str, **options: Any) -> "list[Finding]":
+    """What a running engine does, check by check. Needs no project."""
+    from modelyard.adapters.engines.conformance import check_engine
+
+    return check_engine(url, kind, **options)
 
 
 def _make_state(folder: Path) -> None:
@@ -205,6 +213,15 @@ class App(AbstractContextManager["App"]):
             connections=config.concurrency,
         )
 
+    def telemetry(self) -> "Telemetry | None":
+        """What recorded answers are told to, None where the project file turns nothing on. Raises: MissingExtra."""
+        config = self.project.telemetry
+        if not config.enabled:
+            return None
+        from modelyard.adapters.telemetry.otlp import OtlpTelemetry
+
+        return OtlpTelemetry(service_name=self.project.project, content=config.content)
+
     @contextmanager
     def engine_for(self, base: ModelRef) -> Iterator["Connect"]:
         """An engine for one piece of work: the running one of the project file, or one started for it."""
@@ -243,8 +260,8 @@ class App(AbstractContextManager["App"]):
         port = port or free_port(config.host)
         options = {"table": places.route_table, "journal": places.journal, "host": config.host, "port": port}
         flags = [text for key, value in options.items() for text in (f"--{key}", str(value))]
-        command = [sys.executable, "-m", "modelyard.gateway.server", *flags]
-        url = f"http://{config.host}:{port}"
+        command = [sys.executable, "-m", "modelyard.gateway.server", *flags, *config.flags(places.root)]
+        url = f"{'https' if config.tls else 'http'}://{config.host}:{port}"
         log = places.logs / "gateway.log"
         return ServerProcess("gateway", command, url=url, log=log, ready_path="/ready", grace_s=_GATEWAY_GRACE_S)
 

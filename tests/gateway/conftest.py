@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from modelyard.gateway.upstream import Limits
+from modelyard.ports.serving import Timeouts
 from tests.gateway.harness import Yard, serving
 from tests.gateway.upstream import Engine
 
@@ -24,12 +24,13 @@ def engine_url(engine: Engine) -> Iterator[str]:
 @pytest.fixture
 def yard(tmp_path: Path) -> Iterator[Yard]:
     """A gateway with no table yet."""
-    with Yard(tmp_path).open(limits=Limits(connect_s=30, first_byte_s=30, chunk_s=30)) as yard:
+    with Yard(tmp_path).open() as yard:
         yield yard
 
 
 @pytest.fixture
 def hasty(tmp_path: Path) -> Iterator[Yard]:
     """A gateway with short time limits."""
-    with Yard(tmp_path / "hasty").open(limits=Limits(connect_s=5, first_byte_s=0.7, chunk_s=0.5)) as yard:
+    with Yard(tmp_path / "hasty").open() as yard:
+        yard.timeouts = Timeouts(connect_s=5, first_token_s=0.7, between_tokens_s=0.5)
         yield yard

@@ -1,5 +1,6 @@
 """What the gateway's tests share: real servers on loopback, a route table on disk, a journal read back."""
 
+import asyncio
 import hashlib
 import socket
 import subprocess
@@ -17,11 +18,14 @@ import uvicorn
 
 from modelyard.core.clock import now_ms
 from modelyard.core.files import write_atomically
-from modelyard.gateway.app import GatewaySettings
-from modelyard.gateway.server import bind, build_server
+from modelyard.gateway.http import bind, run
+from modelyard.gateway.server import Listening
+from modelyard.gateway.settings import GatewaySettings
 from modelyard.ports.interaction import Feedback, Interaction, JournalEntry
+from modelyard.ports.limits import Tenant
 from modelyard.ports.release import Sampling
 from modelyard.ports.routes import Key, Price, RouteTable, Service, Variant, encode_route_table
+from modelyard.ports.serving import Timeouts
 
 KEY = "sk-yard-test"
 AUTH = {"authorization": f"Bearer {KEY}"}
@@ -60,6 +64,30 @@ def running(server: uvicorn.Server, listener: socket.socket) -> Iterator[None]:
         assert not thread.is_alive()
 
 
+@contextmanager
+def in_thread(settings: GatewaySettings) -> Iterator[str]:
+    """A gateway on a loop of its own, as its URL."""
+    made: list[tuple[asyncio.AbstractEventLoop, Listening]] = []
+
+    async def main(listener: socket.socket) -> None:
+        listening = Listening(settings)
+        made.append((asyncio.get_running_loop(), listening))
+        await listening.serve([listener])
+
+    with bind("127.0.0.1", 0) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        thread = threading.Thread(target=run, args=(lambda: main(listener),), daemon=True)
+        thread.start()
+        try:
+            eventually(lambda: answers(f"{url}/health"))
+            yield url
+        finally:
+            loop, listening = made[0]
+            loop.call_soon_threadsafe(listening.server.stop)
+            thread.join(timeout=20)
+            assert not thread.is_alive()
+
+
 def eventually(condition: Callable[[], Any], *, seconds: float = 20.0) -> Any:
     """Wait for something to become true, and give it back."""
     end = time.monotonic() + seconds
@@ -89,11 +117,24 @@ class Yard:
         self.journal = folder / "journal"
         self.version = 0
         self.url = ""
+        self.timeouts: Timeouts | None = None
 
-    def publish(self, *services: Service, keys: tuple[Key, ...] | None = None, wait: bool = True) -> RouteTable:
+    def publish(
+        self,
+        *services: Service,
+        keys: tuple[Key, ...] | None = None,
+        tenants: tuple[Tenant, ...] = (),
+        wait: bool = True,
+    ) -> RouteTable:
         self.version += 1
+        if self.timeouts is not None:
+            services = tuple(msgspec.structs.replace(service, timeouts=self.timeouts) for service in services)
         table = RouteTable(
-            version=self.version, created_ms=now_ms(), services=services, keys=(key_of(),) if keys is None else keys
+            version=self.version,
+            created_ms=now_ms(),
+            services=services,
+            keys=(key_of(),) if keys is None else keys,
+            tenants=tenants,
         )
         write_atomically(self.table, encode_route_table(table))
         if wait and self.url:
@@ -130,9 +171,8 @@ class Yard:
     @contextmanager
     def open(self, **settings: Any) -> Iterator["Yard"]:
         """The gateway in a thread."""
-        server = build_server(GatewaySettings(table=self.table, journal=self.journal, **settings))
-        with bind("127.0.0.1", 0) as listener, running(server, listener):
-            self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        with in_thread(GatewaySettings(table=self.table, journal=self.journal, **settings)) as url:
+            self.url = url
             yield self
 
     @contextmanager

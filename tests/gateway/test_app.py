@@ -51,8 +51,9 @@ def refusal(answer: httpx.Response, status: int, code: str, param: str | None = 
         (b"[" * 100_000, "invalid_body", None),
         (b"[1]", "invalid_body", None),
         (b'"text"', "invalid_body", None),
-        (b"{}", "missing_model", "model"),
-        (b'{"model": null}', "missing_model", "model"),
+        (b"{}", "invalid_messages", "messages"),
+        (b'{"messages": [{"role": "user"}]}', "missing_model", "model"),
+        (b'{"model": null, "messages": [{"role": "user"}]}', "missing_model", "model"),
         (b'{"model": 7}', "invalid_model", "model"),
         (b'{"model": "support", "stream": 1, "messages": [{"role": "user"}]}', "invalid_stream", "stream"),
         (
@@ -62,7 +63,7 @@ def refusal(answer: httpx.Response, status: int, code: str, param: str | None = 
         ),
         (b'{"model": "support"}', "invalid_messages", "messages"),
         (b'{"model": "support", "messages": []}', "invalid_messages", "messages"),
-        (b'{"model": "support", "messages": ["hello"]}', "invalid_messages", "messages"),
+        (b'{"model": "support", "messages": ["hello"]}', "invalid_messages", "messages[0]"),
         (b'{"model": "support", "messages": "hello"}', "invalid_messages", "messages"),
     ],
 )

@@ -10,12 +10,25 @@ import httpx
 import pytest
 
 from modelyard.core.errors import PortBusy
-from modelyard.gateway.server import bind, main, read_settings
+from modelyard.gateway.http import bind
+from modelyard.gateway.server import main, read_settings
 from modelyard.ports.routes import Service
 from tests.gateway.harness import AUTH, CHAT, Yard, variant
 from tests.gateway.upstream import Engine
 
-HEAVY = {"torch", "transformers", "sqlalchemy", "pydantic", "httpx", "starlette", "fastapi", "numpy", "dbos", "typer"}
+HEAVY = {
+    "uvicorn",
+    "torch",
+    "transformers",
+    "sqlalchemy",
+    "pydantic",
+    "httpx",
+    "starlette",
+    "fastapi",
+    "numpy",
+    "dbos",
+    "typer",
+}
 
 
 def resident_mb(pid: int) -> float:
@@ -26,10 +39,11 @@ def resident_mb(pid: int) -> float:
 def test_the_process_loads_nothing_heavy() -> None:
     program = """
 import json, sys
-from modelyard.gateway.server import build_server, read_settings
-config = build_server(read_settings(["--table", "t", "--journal", "j"])).config
-config.load()
-config.get_loop_factory()
+from modelyard.gateway.http import run
+from modelyard.gateway.server import Listening, read_settings
+async def main():
+    Listening(read_settings(["--table", "t", "--journal", "j"]))
+run(main)
 print(json.dumps(sorted(sys.modules)))
 """
     output = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout
@@ -129,9 +143,30 @@ def test_address_that_is_none_ends_with_code_2(
 
 
 def test_flags(tmp_path: Path) -> None:
-    flags = ["--table", "t", "--journal", "j", "--host", "::1", "--port", "1", "--connect-timeout-s", "2"]
-    flags += ["--first-byte-timeout-s", "3", "--chunk-timeout-s", "4", "--drain-timeout-s", "5"]
+    flags = ["--table", "t", "--journal", "j", "--host", "::1", "--port", "1", "--workers", "2"]
+    flags += ["--cors", "https://a", "--cors", "https://b", "--drain-timeout-s", "5"]
     settings = read_settings(flags)
     assert (settings.table, settings.journal, settings.host, settings.port) == (Path("t"), Path("j"), "::1", 1)
-    limits = settings.limits
-    assert (limits.connect_s, limits.first_byte_s, limits.chunk_s, settings.drain_s) == (2, 3, 4, 5)
+    assert (settings.workers, settings.cors, settings.drain_s) == (2, ("https://a", "https://b"), 5)
+
+
+@pytest.mark.parametrize(("url", "said"), [("", "REDIS is not set"), ("http://:secret@h", "REDIS holds no URL")])
+def test_a_redis_that_cannot_be_is_told_before_workers_start(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, url: str, said: str
+) -> None:
+    monkeypatch.setenv("REDIS", url)
+    flags = ["--table", str(tmp_path / "t"), "--journal", str(tmp_path / "j"), "--workers", "2", "--redis", "REDIS"]
+    assert main(flags) == 2
+    told = capsys.readouterr().err
+    assert said in told
+    assert "secret" not in told
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_redis_package_is_told_before_workers_start(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REDIS", "redis://127.0.0.1:1")
+    monkeypatch.setattr("modelyard.gateway.server.find_spec", lambda name: None)
+    assert main(["--table", "t", "--journal", "j", "--workers", "2", "--redis", "REDIS"]) == 2
+    assert "modelyard[redis]" in capsys.readouterr().err

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from modelyard.core.errors import Corrupt
 from modelyard.core.files import write_atomically
+from modelyard.gateway.cache.caches import Caches
 from modelyard.gateway.table import Routes, TableFile
+from modelyard.gateway.upstream import Pool
 from modelyard.ports.routes import Key, RouteTable, Service, decode_route_table, encode_route_table
 from tests.gateway.harness import AUTH, CHAT, Yard, eventually, key_of, variant
 from tests.gateway.upstream import Engine
@@ -89,13 +91,13 @@ def test_table_that_vanishes_goes_on_being_served(yard: Yard, engine_url: str) -
 
 
 def test_missing_table_is_no_error_before_the_first(tmp_path: Path) -> None:
-    file = TableFile(tmp_path / "routes.json")
+    file = TableFile(tmp_path / "routes.json", Pool())
     assert not file.refresh()
     assert (file.num_errors, file.routes) == (0, None)
 
 
 def test_same_file_is_read_once(tmp_path: Path) -> None:
-    file = TableFile(tmp_path / "routes.json")
+    file = TableFile(tmp_path / "routes.json", Pool())
     write_atomically(file.path, encode_route_table(table()))
     assert file.refresh()
     routes = file.routes
@@ -113,7 +115,7 @@ def test_models_lists_the_services(yard: Yard, engine_url: str) -> None:
 def test_key_twice_is_refused() -> None:
     keys = (key_of(), Key(id="other", hash=f"sha256:{key_of().hash}", tenant="b"))
     with pytest.raises(Corrupt, match="key twice"):
-        Routes(table(keys=keys))
+        Routes(table(keys=keys), Pool(), Caches())
 
 
 @given(st.integers(0, 10**6), st.lists(st.text(max_size=8), max_size=4, unique=True), st.floats(0, 2))

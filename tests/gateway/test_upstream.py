@@ -9,10 +9,12 @@ import uvloop
 
 from modelyard.core.errors import InvalidInput
 from modelyard.gateway.errors import UpstreamFailed
-from modelyard.gateway.upstream import Limits, Origin, Pool, parse_origin
+from modelyard.gateway.flow import launch
+from modelyard.gateway.upstream import Connection, Origin, Pool, parse_origin
+from modelyard.ports.serving import Timeouts
 
 HEAD = b"POST /x HTTP/1.1\r\nhost: a\r\n"
-LIMITS = Limits(connect_s=5, first_byte_s=5, chunk_s=5)
+LIMITS = Timeouts(connect_s=5, first_token_s=5, between_tokens_s=5)
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter, int], Awaitable[None]]
 
 
@@ -47,11 +49,15 @@ async def read_request(reader: asyncio.StreamReader) -> bytes:
     return await reader.readexactly(length)
 
 
-async def fetch(pool: Pool, origin: Origin, body: bytes = b"{}") -> tuple[int, bytes]:
-    connection = await pool.send(origin, HEAD, body)
+def send(pool: Pool, origin: Origin, body: bytes = b"{}", limits: Timeouts = LIMITS) -> Awaitable[Connection]:
+    return launch(pool.send(pool.line(origin), HEAD, body, limits))
+
+
+async def fetch(pool: Pool, origin: Origin, body: bytes = b"{}", limits: Timeouts = LIMITS) -> tuple[int, bytes]:
+    connection = await send(pool, origin, body, limits)
     data = b""
     try:
-        while piece := await connection.next_chunk(pool.limits.chunk_s):
+        while piece := await launch(connection.next_piece()):
             data += piece
     finally:
         connection.release()
@@ -90,7 +96,7 @@ def test_every_framing(answer: bytes, reused: bool, size: int) -> None:
 
     async def test() -> None:
         async with server(handle) as origin:
-            pool = Pool(LIMITS)
+            pool = Pool()
             assert [await fetch(pool, origin) for _ in range(3)] == [(200, b"hello")] * 3
             pool.close()
 
@@ -109,7 +115,7 @@ def test_large_bodies_pass_in_both_directions() -> None:
 
     async def test() -> None:
         async with server(handle) as origin:
-            assert await fetch(Pool(LIMITS), origin, body) == (200, body)
+            assert await fetch(Pool(), origin, body) == (200, body)
 
     run(test)
 
@@ -126,7 +132,7 @@ def test_stale_pooled_connection_is_retried_once() -> None:
 
     async def test() -> None:
         async with server(handle) as origin:
-            pool = Pool(LIMITS)
+            pool = Pool()
             assert (await fetch(pool, origin))[0] == 200
             assert (await fetch(pool, origin))[0] == 200
             assert pool.num_retries == 1
@@ -145,7 +151,7 @@ def test_fresh_connection_that_is_lost_is_not_retried() -> None:
     async def test() -> None:
         async with server(handle) as origin:
             with pytest.raises(UpstreamFailed) as raised:
-                await fetch(Pool(LIMITS), origin)
+                await fetch(Pool(), origin)
             assert (raised.value.status, raised.value.code) == (502, "upstream_unavailable")
 
     run(test)
@@ -164,7 +170,7 @@ def test_pooled_connection_lost_after_a_byte_is_not_retried() -> None:
 
     async def test() -> None:
         async with server(handle) as origin:
-            pool = Pool(LIMITS)
+            pool = Pool()
             await fetch(pool, origin)
             with pytest.raises(UpstreamFailed):
                 await fetch(pool, origin)
@@ -195,7 +201,7 @@ def test_broken_answers(answer: bytes, code: str) -> None:
     async def test() -> None:
         async with server(handle) as origin:
             with pytest.raises(UpstreamFailed) as raised:
-                await fetch(Pool(LIMITS), origin)
+                await fetch(Pool(), origin)
             assert raised.value.code == code
 
     run(test)
@@ -214,7 +220,7 @@ def test_time_limits(sent: bytes) -> None:
     async def test() -> None:
         async with server(handle) as origin:
             with pytest.raises(UpstreamFailed) as raised:
-                await fetch(Pool(Limits(first_byte_s=0.3, chunk_s=0.2)), origin)
+                await fetch(Pool(), origin, limits=Timeouts(first_token_s=0.3, between_tokens_s=0.2))
             assert (raised.value.status, raised.value.code) == (504, "upstream_timeout")
 
     run(test)
@@ -232,7 +238,10 @@ def test_the_chunk_limit_counts_from_the_last_chunk() -> None:
 
     async def test() -> None:
         async with server(handle) as origin:
-            assert await fetch(Pool(Limits(first_byte_s=1.0, chunk_s=1.0)), origin) == (200, b"x" * 8)
+            assert await fetch(Pool(), origin, limits=Timeouts(first_token_s=1.0, between_tokens_s=1.0)) == (
+                200,
+                b"x" * 8,
+            )
 
     run(test)
 
@@ -250,10 +259,10 @@ def test_release_before_the_end_gives_the_connection_back_once_it_ends() -> None
 
     async def test() -> None:
         async with server(handle) as origin:
-            pool = Pool(LIMITS)
+            pool = Pool()
             for _ in range(2):
-                connection = await pool.send(origin, HEAD, b"{}")
-                assert await connection.next_chunk(5) == b"x"
+                connection = await send(pool, origin)
+                assert await launch(connection.next_piece()) == b"x"
                 connection.release()
                 await asyncio.sleep(0.5)
             pool.close()
@@ -273,7 +282,7 @@ def test_connections_to_engines_that_left_the_table_are_closed() -> None:
 
     async def test() -> None:
         async with server(handle) as origin:
-            pool = Pool(LIMITS)
+            pool = Pool()
             await fetch(pool, origin)
             pool.keep({origin})
             await asyncio.sleep(0.05)
@@ -298,11 +307,11 @@ def test_a_slow_reader_holds_the_engine_back() -> None:
 
     async def test() -> None:
         async with server(handle) as origin:
-            connection = await Pool(LIMITS).send(origin, HEAD, b"{}")
+            connection = await send(Pool(), origin)
             await asyncio.sleep(0.5)
             held = sent
             total = 0
-            while piece := await connection.next_chunk(5):
+            while piece := await launch(connection.next_piece()):
                 total += len(piece)
             assert held < total == 65536 * 1000
 

@@ -13,6 +13,7 @@ from modelyard.ports.dataset import Source, Window
 from modelyard.ports.interaction import Interaction
 from modelyard.ports.records import JournalMark
 from modelyard.ports.release import Release
+from modelyard.ports.routes import EXTERNAL, RouteTable, Service, Variant
 from modelyard.registry.lineage import Link, trace
 from tests.adapters.records.values import NOW_MS, a_dataset, a_release, a_run, a_verdict, an_approval, an_interaction
 
@@ -140,3 +141,22 @@ def test_a_dataset_without_raw_files_is_said(records: SqlRecords) -> None:
     records.releases.add(release)
     (missing,) = trace(records, ask(records, release).id).missing
     assert "names no raw file" in missing
+
+
+def test_the_way_back_from_a_hosted_model_ends_and_says_so(records: SqlRecords) -> None:
+    release = f"{EXTERNAL}vendor@0123456789ab"
+    vendor = Variant(
+        release=release, ref="vendor@0123456789ab", engine_url="https://secret.example", model="large", name="vendor"
+    )
+    champion = Variant(release="sha256:1", ref="support@1", engine_url="http://127.0.0.1:1", model="m")
+    given = ask(records, release)
+    service = Service(name=given.service, champion=champion, variants=(vendor,))
+    records.routes.add_table(RouteTable(version=given.table_version, created_ms=1, services=(service,)))
+    found = trace(records, given.id)
+    link = kinds(found.links[0])["external"]
+    assert link.title == "external model vendor@0123456789ab, no release of ours"
+    assert link.facts == {"model": "large", "engine": "openai"}
+    assert found.missing == (
+        "vendor@0123456789ab is no release of ours: its weights, and what made them, are known to whoever runs it",
+    )
+    assert b"secret.example" not in msgspec.json.encode(found)

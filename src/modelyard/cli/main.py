@@ -9,12 +9,16 @@ import typer
 
 from modelyard import __version__
 from modelyard.cli import (
+    alarm,
     cost,
     data,
     demo,
+    engine,
     export,
     gateway,
+    interactions,
     keys,
+    kill,
     label,
     lineage,
     project,
@@ -40,12 +44,15 @@ _EXTRAS = {
     "dbos": "workflows",
     "mlflow": "tracking",
     "openai": "client",
+    "opentelemetry": "otel",
     "optuna": "sweeps",
     "presidio_analyzer": "presidio",
     "psycopg": "postgres",
     "ray": "ray",
+    "regex": "guards",
     "spacy": "presidio",
     "tensorboard": "tensorboard",
+    "uvicorn": "engine",
     "wandb": "wandb",
 }
 
@@ -61,7 +68,8 @@ app = typer.Typer(
     "6 a server or store is away, 7 damaged data, 8 a job failed, 130 interrupted.",
 )
 _DATA, _TRAINING = (data, label, synthesis), (run, sweep, reproduce, cost, export)
-for part in (demo, up, project, *_DATA, *_TRAINING, release, rollout, lineage, keys, gateway):
+_SERVING = (keys, kill, alarm, gateway, engine, interactions)
+for part in (demo, up, project, *_DATA, *_TRAINING, release, rollout, lineage, *_SERVING):
     part.register(app)
 
 

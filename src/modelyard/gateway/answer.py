@@ -1,17 +1,17 @@
 """Answers: an engine's bytes in, the caller's bytes out, with what the journal wants to know noted on the way.
 
-The id becomes the gateway's, the model becomes the service's name; every other field passes as it came.
+The id becomes the gateway's, the model becomes the service's name; every other byte passes as it came, where the engine
+writes its JSON as all known ones do. Where it does not, the object is taken apart and put together again.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
-from modelyard.gateway.call import NULL
+from modelyard.gateway.dialects.chat import NULL
+from modelyard.gateway.dialects.refusals import DECODE_ERRORS
 from modelyard.gateway.errors import malformed
-from modelyard.gateway.sse import EventSplitter, data_of, with_data
 
-_MAX_EVENT_BYTES = 8 << 20
 _NOTHING = (b"null", b"[]")
 
 _fields_of = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -34,15 +34,34 @@ class _Choice(msgspec.Struct):
     finish_reason: str | None = None
 
 
+# More is no count: it would not fit the records.
+_Count = Annotated[int, msgspec.Meta(le=1_000_000_000)]
+
+
 class _Usage(msgspec.Struct):
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    prompt_tokens: _Count = 0
+    completion_tokens: _Count | None = None
 
 
 class _Fault(msgspec.Struct):
     code: str | int | None = None
 
 
+class _Whole(msgspec.Struct):
+    id: str
+    model: str
+    choices: list[_Choice]
+    usage: _Usage | None = None
+
+
+class _Chunk(msgspec.Struct):
+    choices: list[_Choice]
+    usage: _Usage | None = None
+    error: msgspec.Raw = NULL
+
+
+_whole_of = msgspec.json.Decoder(_Whole)
+_chunks_of = msgspec.json.Decoder(list[_Chunk])
 _choices_of = msgspec.json.Decoder(list[_Choice])
 _usage_of = msgspec.json.Decoder(_Usage | None)
 _fault_of = msgspec.json.Decoder(_Fault)
@@ -51,29 +70,29 @@ _fault_of = msgspec.json.Decoder(_Fault)
 class Answer:
     """One answer as it arrives. `text` is that of the first choice.
 
-    `completion_tokens` counts the pieces heard until the engine tells the number, so an answer that was broken off
-    still has one.
+    `completion_tokens` counts the pieces heard until the engine tells the number (`counted`), so an answer that was
+    broken off still has one.
     """
 
     __slots__ = (
-        "_counted",
         "_id",
         "_model",
         "_parts",
-        "_show_usage",
         "completion_tokens",
+        "counted",
         "fault",
         "finish_reason",
         "prompt_tokens",
+        "show_usage",
         "spoke",
     )
 
     def __init__(self, id: str, model: msgspec.Raw, *, show_usage: bool) -> None:
-        self._id = msgspec.Raw(_encode(id))
+        self._id = b'"' + id.encode() + b'"'
         self._model = model
-        self._show_usage = show_usage
+        self.show_usage = show_usage
         self._parts: list[str] = []
-        self._counted = False
+        self.counted = False
         self.prompt_tokens = 0
         self.completion_tokens = 0
         self.finish_reason = ""
@@ -88,13 +107,13 @@ class Answer:
     def rewrite(self, body: bytes) -> bytes:
         """A whole answer for the caller. Raises: UpstreamFailed where it is no answer."""
         try:
-            fields = _fields_of.decode(body)
-            choices = _choices_of.decode(fields["choices"])
-        except (msgspec.DecodeError, KeyError, UnicodeDecodeError):
-            raise malformed() from None
-        self._note_choices(choices)
-        self._note_usage(fields.get("usage", NULL))
-        return self._stamp(fields)
+            whole = _whole_of.decode(body)
+        except DECODE_ERRORS:
+            return self._rewrite_strange(body)
+        self._note_choices(whole.choices)
+        if whole.usage is not None:
+            self._note_counts(whole.usage)
+        return self._stamp_whole(body, whole)
 
     def rewrite_chunk(self, data: bytes) -> bytes | None:
         """A chunk's JSON for the caller; None for one that the caller did not ask for; as it came where it is none."""
@@ -103,24 +122,70 @@ class Answer:
             choices = _choices_of.decode(fields["choices"])
         except KeyError:
             self._note_fault(fields)
-            return data
-        except (msgspec.DecodeError, UnicodeDecodeError):
+            return self._rewrite_strange_chunk(fields, data)
+        except DECODE_ERRORS:
             return data
         usage = fields.get("usage", NULL)
-        if self._note_choices(choices) and not self._counted:
-            self.completion_tokens += 1
+        self._note_piece(choices)
         self._note_usage(usage)
-        if not self._show_usage:
+        self._note_fault(fields)
+        if not self.show_usage:
             if usage != NULL and not choices:
                 return None
-            if usage == NULL:
-                fields.pop("usage", None)
-        return self._stamp(fields)
+            fields.pop("usage", None)
+        return self._stamped(fields)
 
-    def _stamp(self, fields: dict[str, msgspec.Raw]) -> bytes:
-        fields["id"] = self._id
+    def note_chunks(self, array: bytes) -> None:
+        """Note what a JSON array of chunks says. Raises: DecodeError, UnicodeDecodeError where it is none."""
+        for chunk in _chunks_of.decode(array):
+            self._note_piece(chunk.choices)
+            if chunk.usage is not None:
+                self._note_counts(chunk.usage)
+            if chunk.error != NULL:
+                self._note_fault({"error": chunk.error})
+
+    def note_spent(self, body: bytes) -> None:
+        """Note the tokens of a whole answer that is not given: the engine made them."""
+        try:
+            self._note_usage(_fields_of.decode(body).get("usage", NULL))
+        except DECODE_ERRORS:
+            return
+
+    def stamp_for(self, data: bytes) -> "Stamp | None":
+        """How to stamp chunks such as this one; None where it cannot be done blindly."""
+        return Stamp.of(data, self._id, self._model)
+
+    def _stamp_whole(self, body: bytes, whole: _Whole) -> bytes:
+        ids, models = b'"id":' + _encode(whole.id), b'"model":' + _encode(whole.model)
+        if body.count(ids) != 1 or body.count(models) != 1:
+            return self._stamped(_fields_of.decode(body))
+        return body.replace(ids, b'"id":' + self._id).replace(models, b'"model":' + bytes(self._model))
+
+    def _rewrite_strange(self, body: bytes) -> bytes:
+        try:
+            fields = _fields_of.decode(body)
+            choices = _choices_of.decode(fields["choices"])
+        except (*DECODE_ERRORS, KeyError):
+            raise malformed() from None
+        self._note_choices(choices)
+        self._note_usage(fields.get("usage", NULL))
+        return self._stamped(fields)
+
+    def _rewrite_strange_chunk(self, fields: dict[str, msgspec.Raw], data: bytes) -> bytes:
+        if "id" not in fields and "model" not in fields:
+            return data
+        if not self.show_usage and fields.get("usage") == NULL:
+            del fields["usage"]
+        return self._stamped(fields)
+
+    def _stamped(self, fields: dict[str, msgspec.Raw]) -> bytes:
+        fields["id"] = msgspec.Raw(self._id)
         fields["model"] = self._model
         return _encode(fields)
+
+    def _note_piece(self, choices: list[_Choice]) -> None:
+        if self._note_choices(choices) and not self.counted:
+            self.completion_tokens += 1
 
     def _note_choices(self, choices: list[_Choice]) -> bool:
         heard = False
@@ -141,44 +206,62 @@ class Answer:
             return
         try:
             usage = _usage_of.decode(raw)
-        except msgspec.DecodeError:
+        except DECODE_ERRORS:
             return
         if usage is not None:
-            self._counted = True
-            self.prompt_tokens = max(0, usage.prompt_tokens)
-            self.completion_tokens = max(0, usage.completion_tokens)
+            self._note_counts(usage)
+
+    def _note_counts(self, usage: _Usage) -> None:
+        if usage.completion_tokens is None:
+            return
+        self.counted = True
+        self.prompt_tokens = max(0, usage.prompt_tokens)
+        self.completion_tokens = max(0, usage.completion_tokens)
 
     def _note_fault(self, fields: dict[str, msgspec.Raw]) -> None:
-        if "error" in fields:
+        if fields.get("error", NULL) != NULL:
             try:
                 self.fault = str(_fault_of.decode(fields["error"]).code or "upstream_error")
-            except msgspec.DecodeError:
+            except DECODE_ERRORS:
                 self.fault = "upstream_error"
 
 
-class Stream:
-    """A streamed answer: an engine's bytes in, the caller's bytes out. `done` holds the final event once it came."""
+class Stamp:
+    """Puts our id and the service's name into JSON without taking it apart.
 
-    __slots__ = ("_splitter", "answer", "done")
+    `"id":"X"` with both its quotes cannot stand within a JSON string, where a quote is escaped. So where an object has
+    it exactly once, it is the field.
+    """
 
-    def __init__(self, answer: Answer) -> None:
-        self.answer = answer
-        self.done = b""
-        self._splitter = EventSplitter()
+    __slots__ = ("_id", "_model", "_our_id", "_our_model", "head", "our_head")
 
-    def feed(self, data: bytes) -> bytes:
-        """What the caller gets for these bytes: whole events alone. Raises: UpstreamFailed for an endless one."""
-        out = []
-        for event in self._splitter.feed(data):
-            if self.done:
-                break
-            payload = data_of(event)
-            if payload == b"[DONE]":
-                self.done = event
-            elif payload is None:
-                out.append(event)
-            elif (chunk := self.answer.rewrite_chunk(payload)) is not None:
-                out.append(event if chunk is payload else with_data(event, chunk))
-        if len(self._splitter.rest) > _MAX_EVENT_BYTES:
-            raise malformed()
-        return b"".join(out)
+    def __init__(self, id: bytes, model: bytes, our_id: bytes, our_model: bytes) -> None:
+        self._id, self._model = id, model
+        self._our_id, self._our_model = our_id, our_model
+        self.head = self.our_head = b""
+
+    def learn_head(self, data: bytes) -> None:
+        """Where both fields stand before the choices, all events of a stream begin with the same bytes: `head`."""
+        head, found, _ = data.partition(b'"choices":')
+        if found and self.fits(head, 1):
+            self.head = b"data: " + head + found
+            self.our_head = self.apply(self.head)
+
+    @classmethod
+    def of(cls, data: bytes, id: bytes, model: msgspec.Raw) -> "Stamp | None":
+        """The stamp for objects that are laid out as this one is; None where the fields are not found just once."""
+        fields = _fields_of.decode(data)
+        their_id, their_model = bytes(fields.get("id", NULL)), bytes(fields.get("model", NULL))
+        if their_id[:1] != b'"' or their_model[:1] != b'"':
+            return None  # a number could be the beginning of a longer one
+        theirs = b'"id":' + their_id, b'"model":' + their_model
+        stamp = cls(*theirs, b'"id":' + id, b'"model":' + bytes(model))
+        return stamp if stamp.fits(data, 1) else None
+
+    def fits(self, data: bytes, num_objects: int) -> bool:
+        """Whether each of the objects has both fields, in the bytes that are known."""
+        return data.count(self._id) == num_objects and data.count(self._model) == num_objects
+
+    def apply(self, data: bytes) -> bytes:
+        """The objects with our values."""
+        return data.replace(self._id, self._our_id).replace(self._model, self._our_model)

@@ -1,229 +1,154 @@
-"""The gateway as a bare ASGI callable: paths, keys, bodies, background work. Knows nothing of its server."""
+"""The gateway: what it answers at which path, and to whom. Knows nothing of sockets."""
 
-import asyncio
-import contextlib
-import logging
 import re
-from collections.abc import Awaitable, Callable, Sequence
-from pathlib import Path
-from time import monotonic
+from collections.abc import Callable
 
 import msgspec
 
 from modelyard.core.ids import new_id
 from modelyard.gateway.call import Call
-from modelyard.gateway.chat import Chat, Message, Receive, Send
-from modelyard.gateway.errors import Refusal, error_body
+from modelyard.gateway.counting import Counting
+from modelyard.gateway.dialects.dialect import PATHS, error_body
+from modelyard.gateway.dialects.facts import Kind
+from modelyard.gateway.errors import Refusal
+from modelyard.gateway.exchange import JSON, Exchanges
+from modelyard.gateway.exposition import CONTENT_TYPE
 from modelyard.gateway.feedback import read_feedback
-from modelyard.gateway.journal import SEGMENT_BYTES, Journal
+from modelyard.gateway.http import Reply, Request
 from modelyard.gateway.keys import authenticate
-from modelyard.gateway.ledger import Ledger
-from modelyard.gateway.metrics import CONTENT_TYPE, Metrics
-from modelyard.gateway.shadow import MAX_IN_FLIGHT, Shadows
-from modelyard.gateway.table import Kind, Routes, TableFile
-from modelyard.gateway.upstream import Limits, Pool
-from modelyard.ports.routes import Key
+from modelyard.gateway.permits import check_scope
+from modelyard.gateway.settings import GatewaySettings
+from modelyard.gateway.shadow import Shadows
+from modelyard.gateway.state import GatewayState
+from modelyard.gateway.table import Routes
 
-_WATCH_S = 0.05
-_FLUSH_S = 1.0
 _SHADOW_DRAIN_S = 5.0
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
 
-logger = logging.getLogger(__name__)
-
-
-class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the gateway listens, what it reads and writes, and its limits."""
-
-    table: Path
-    journal: Path
-    host: str = "127.0.0.1"
-    port: int = 8700
-    limits: Limits = Limits()
-    drain_s: float = 30.0
-    max_body_bytes: int = 10 << 20
-    max_shadows: int = MAX_IN_FLIGHT
-    segment_bytes: int = SEGMENT_BYTES
-
-
-class Request:
-    """What came in: headers, a body still to be read, and the id that it is called by in logs and headers."""
-
-    __slots__ = ("headers", "id", "receive", "started_s")
-
-    def __init__(self, scope: Message, receive: Receive) -> None:
-        self.started_s = monotonic()
-        self.headers: dict[bytes, bytes] = dict(scope["headers"])
-        self.receive = receive
-        given = self.headers.get(b"x-request-id", b"")
-        self.id = given.decode() if _REQUEST_ID.fullmatch(given) else new_id()
-
-    async def read(self, max_bytes: int) -> bytes:
-        """The whole body. Raises: Refusal (413) as soon as it is known to be too large, (400) where it breaks off."""
-        declared = self.headers.get(b"content-length", b"")
-        if declared.isdigit() and int(declared) > max_bytes:
-            raise _too_large(max_bytes)
-        message = await self.receive()
-        body: bytes = message.get("body", b"")
-        if message.get("more_body"):
-            pieces = [body]
-            size = len(body)
-            while message.get("more_body"):
-                message = await self.receive()
-                pieces.append(message.get("body", b""))
-                size += len(pieces[-1])
-                if size > max_bytes:
-                    raise _too_large(max_bytes)
-            body = b"".join(pieces)
-        if message["type"] == "http.disconnect":
-            raise Refusal(400, "incomplete_body", "The connection was closed before the body was whole.")
-        return body
-
-
-def _too_large(max_bytes: int) -> Refusal:
-    return Refusal(413, "body_too_large", f"The body is larger than {max_bytes >> 20} MiB. Send less at once.")
-
-
-Handler = Callable[[Request, Send], Awaitable[None]]
+Answerer = Callable[["Gateway", Request, Reply], None]
 
 
 class Gateway:
-    """The ASGI callable."""
+    """The handler of the HTTP server."""
 
     def __init__(self, settings: GatewaySettings) -> None:
         self.settings = settings
-        self.table = TableFile(settings.table)
-        self.journal = Journal(settings.journal, segment_bytes=settings.segment_bytes)
-        self.metrics = Metrics()
-        self.pool = Pool(settings.limits)
-        ledger = Ledger(self.journal, self.metrics)
-        self._ledger = ledger
-        self._shadows = Shadows(self.pool, ledger, max_in_flight=settings.max_shadows)
-        self._chat = Chat(self.pool, ledger, self._shadows)
-        self._handlers: dict[str, tuple[str, Handler]] = {
-            "/v1/chat/completions": ("POST", self._answer_chat),
-            "/v1/completions": ("POST", self._answer_completion),
-            "/v1/models": ("GET", self._list_models),
-            "/v1/feedback": ("POST", self._take_feedback),
-            "/health": ("GET", self._say_health),
-            "/ready": ("GET", self._say_ready),
-            "/metrics": ("GET", self._render_metrics),
-        }
+        self.state = state = GatewayState(settings)
+        self._shadows = Shadows(state.pool, state.ledger, max_in_flight=settings.max_shadows)
+        self._counting = Counting(state.pool, state.permits)
+        self._exchanges = Exchanges(state.pool, state.ledger, self._shadows, state.permits)
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Answer one ASGI scope."""
-        if scope["type"] == "lifespan":
-            await self._live(receive, send)
-            return
-        request = Request(scope, receive)
-        try:
-            await self._handler(scope)(request, send)
-        except Refusal as refusal:
-            await self._refuse(request, refusal, send)
-        except Exception:
-            logger.exception("request %s to %s failed inside the gateway", request.id, scope["path"])
-            # Where the answer has begun, no error fits in any more: the server closes the connection.
-            with contextlib.suppress(RuntimeError):
-                failure = Refusal(500, "internal_error", f"The gateway failed. Its log tells more of {request.id}.")
-                await self._refuse(request, failure, send)
+    async def start(self) -> None:
+        """Get ready for the first request."""
+        await self.state.start()
 
-    def _handler(self, scope: Message) -> Handler:
-        method, handler = self._handlers.get(scope["path"], ("", None))
-        if handler is None:
-            raise Refusal(404, "unknown_url", f"There is nothing here. There are: {', '.join(self._handlers)}.")
-        if scope["method"] != method:
-            allow = ((b"allow", method.encode()),)
-            raise Refusal(405, "method_not_allowed", f"Use {method} here, not {scope['method']}.", headers=allow)
-        return handler
+    async def stop(self) -> None:
+        """An orderly end, after the last answer."""
+        await self._shadows.drain(min(_SHADOW_DRAIN_S, self.settings.drain_s))
+        await self.state.stop()
 
-    async def _answer_chat(self, request: Request, send: Send) -> None:
-        await self._answer("chat", request, send)
+    def admit(self, request: Request) -> None:
+        """Refuse what is known to be refused before its body is read."""
+        place = _PLACES.get(request.path)
+        if place is None:
+            raise Refusal(404, "unknown_url", f"There is nothing here. There are: {', '.join(_PLACES)}.")
+        if request.method != place.method:
+            allow = ((b"allow", place.method.encode()),)
+            message = f"Use {place.method} here, not {request.method}."
+            raise Refusal(405, "method_not_allowed", message, headers=allow)
+        if place.needs_key:
+            routes = self._routes()
+            request.context = (place, routes, authenticate(routes.keys, request.headers))
+        else:
+            request.context = (place, None, None)
 
-    async def _answer_completion(self, request: Request, send: Send) -> None:
-        await self._answer("completions", request, send)
+    def handle(self, request: Request, reply: Reply) -> None:
+        """Answer a whole request."""
+        place, routes, key = request.context
+        if place.kind is None:
+            place.answer(self, request, reply)
+        else:
+            self._exchanges.begin(Call(place.kind, request, _request_id(request), routes, key), reply)
 
-    async def _answer(self, kind: Kind, request: Request, send: Send) -> None:
-        routes, key = self._admit(request)
-        body = await request.read(self.settings.max_body_bytes)
-        call = Call(kind, body, routes, key, request.id, request.started_s)
-        call.settle_unit(request.headers.get(b"x-modelyard-unit"))
-        await self._chat.answer(call, request.receive, send)
+    def failed(self, refusal: Refusal, request: Request | None) -> bytes:
+        """The body for a refusal."""
+        self.state.metrics.refuse(refusal)
+        id = (_request_id(request) if request else "") or new_id()
+        place = _PLACES.get(request.path) if request else None
+        kind: Kind = place.dialect or place.kind or "chat" if place else "chat"
+        refusal.headers = (*refusal.headers, (b"x-request-id", id.encode()))
+        if kind == "messages":
+            refusal.headers = (*refusal.headers, (b"request-id", id.encode()))
+        return error_body(kind, refusal.status, refusal.code, refusal.seen, refusal.param, request_id=id)
 
-    async def _take_feedback(self, request: Request, send: Send) -> None:
-        routes, key = self._admit(request)
-        body = await request.read(self.settings.max_body_bytes)
-        feedback = read_feedback(body, key.tenant, keep_text=routes.keeps_texts)
-        self._ledger.enter_feedback(feedback)
+    def take_feedback(self, request: Request, reply: Reply) -> None:
+        """A judgement on an answer given earlier."""
+        _, routes, key = request.context
+        check_scope(key, "feedback")
+        feedback = read_feedback(request.body, key.tenant, keep_text=routes.keeps_texts)
+        self.state.ledger.enter_feedback(feedback)
         accepted = msgspec.json.encode({"id": feedback.id, "object": "feedback", "status": "accepted"})
-        await _reply(send, 202, accepted, request)
+        _send(reply, 202, accepted, request)
 
-    async def _list_models(self, request: Request, send: Send) -> None:
-        routes, _ = self._admit(request)
-        await _reply(send, 200, routes.models, request)
+    def list_models(self, request: Request, reply: Reply) -> None:
+        """The services."""
+        _, routes, key = request.context
+        check_scope(key, "models")
+        _send(reply, 200, routes.models, request)
 
-    async def _say_health(self, request: Request, send: Send) -> None:
-        await _reply(send, 200, b'{"status":"ok"}', request)
+    def count_tokens(self, request: Request, reply: Reply) -> None:
+        """How long a prompt is, without an answer."""
+        _, routes, key = request.context
+        self._counting.begin(Call("messages", request, _request_id(request), routes, key), reply)
 
-    async def _say_ready(self, request: Request, send: Send) -> None:
+    def say_health(self, request: Request, reply: Reply) -> None:
+        """The process is alive."""
+        _send(reply, 200, b'{"status":"ok"}', request)
+
+    def say_ready(self, request: Request, reply: Reply) -> None:
+        """The process has a table to serve from."""
         version = self._routes().table.version
-        await _reply(send, 200, msgspec.json.encode({"status": "ready", "table_version": version}), request)
+        _send(reply, 200, msgspec.json.encode({"status": "ready", "table_version": version}), request)
 
-    async def _render_metrics(self, request: Request, send: Send) -> None:
-        body = self.metrics.render(self.table, self.journal, self.pool.num_retries)
-        await _reply(send, 200, body, request, kind=CONTENT_TYPE)
+    def render_metrics(self, request: Request, reply: Reply) -> None:
+        """For a scraper."""
+        _send(reply, 200, self.state.render_metrics(), request, kind=b"content-type: %b\r\n" % CONTENT_TYPE)
 
     def _routes(self) -> Routes:
-        if self.table.routes is None:
+        if self.state.table.routes is None:
             retry = ((b"retry-after", b"1"),)
             message = "The gateway has no route table yet. Publish one, or look into its log for why it was not taken."
             raise Refusal(503, "not_ready", message, headers=retry)
-        return self.table.routes
-
-    def _admit(self, request: Request) -> tuple[Routes, Key]:
-        routes = self._routes()
-        return routes, authenticate(routes.keys, request.headers.get(b"authorization"))
-
-    async def _refuse(self, request: Request, refusal: Refusal, send: Send) -> None:
-        self.metrics.refused[refusal.status, refusal.code] += 1
-        body = error_body(refusal.status, refusal.code, refusal.seen, refusal.param)
-        await _reply(send, refusal.status, body, request, headers=refusal.headers)
-
-    async def _live(self, receive: Receive, send: Send) -> None:
-        """The life of the process: a first look at the table, work in the background, and an orderly end."""
-        await receive()
-        self.table.refresh()
-        background = [asyncio.create_task(self._watch()), asyncio.create_task(self._flush())]
-        await send({"type": "lifespan.startup.complete"})
-        await receive()
-        await self._shadows.drain(min(_SHADOW_DRAIN_S, self.settings.drain_s))
-        for task in background:
-            task.cancel()
-        await asyncio.gather(*background, return_exceptions=True)
-        self.pool.close()
-        self.journal.close()
-        await send({"type": "lifespan.shutdown.complete"})
-
-    async def _watch(self) -> None:
-        while True:
-            await asyncio.sleep(_WATCH_S)
-            if self.table.refresh() and self.table.routes:
-                self.pool.keep(self.table.routes.origins)
-
-    async def _flush(self) -> None:
-        while True:
-            await asyncio.sleep(_FLUSH_S)
-            await self.journal.flush()
+        return self.state.table.routes
 
 
-async def _reply(
-    send: Send,
-    status: int,
-    body: bytes,
-    request: Request,
-    *,
-    kind: bytes = b"application/json",
-    headers: Sequence[tuple[bytes, bytes]] = (),
-) -> None:
-    fields = [(b"content-type", kind), (b"content-length", b"%d" % len(body)), (b"x-request-id", request.id.encode())]
-    await send({"type": "http.response.start", "status": status, "headers": [*fields, *headers]})
-    await send({"type": "http.response.body", "body": body})
+class Place(msgspec.Struct, frozen=True):
+    """What is at a path: a dialect's endpoint (`kind`), or what `answer` says, with errors as `dialect` tells them."""
+
+    method: str
+    answer: Answerer | None = None
+    kind: Kind | None = None
+    dialect: Kind | None = None
+    needs_key: bool = True
+
+
+_PLACES = {
+    **{path: Place("POST", kind=kind) for kind, path in PATHS.items()},
+    "/v1/messages/count_tokens": Place("POST", Gateway.count_tokens, dialect="messages"),
+    "/v1/models": Place("GET", Gateway.list_models),
+    "/v1/feedback": Place("POST", Gateway.take_feedback),
+    "/health": Place("GET", Gateway.say_health, needs_key=False),
+    "/ready": Place("GET", Gateway.say_ready, needs_key=False),
+    "/metrics": Place("GET", Gateway.render_metrics, needs_key=False),
+}
+
+
+def _request_id(request: Request) -> str:
+    """The caller's id for its request, empty where it gave none that can be passed on."""
+    given = request.headers.get(b"x-request-id")
+    return given.decode() if given and _REQUEST_ID.fullmatch(given) else ""
+
+
+def _send(reply: Reply, status: int, body: bytes, request: Request, *, kind: bytes = JSON) -> None:
+    id = _request_id(request) or new_id()
+    reply.send(status, b"%bx-request-id: %b\r\n" % (kind, id.encode()), body)

@@ -1,150 +1,116 @@
-"""A caller's request: its body checked and taken apart just as far as the gateway needs, and put together for engines.
+"""A caller's request: checked, with all that is known of it before it is answered."""
 
-Values are kept as the bytes they came in, so whatever the gateway does not know passes through untouched.
-"""
-
-import msgspec
+from functools import partial
+from time import monotonic
 
 from modelyard.core.digests import digest_text, short
 from modelyard.core.ids import new_id
+from modelyard.gateway.dialects.facts import Facts as Said
+from modelyard.gateway.dialects.facts import Kind
 from modelyard.gateway.errors import Refusal
-from modelyard.gateway.table import Kind, Route, Routes, Target
+from modelyard.gateway.guards.texts import TEXT_FIELDS, texts_in
+from modelyard.gateway.http import Request
+from modelyard.gateway.routing.admission import deadline_of
+from modelyard.gateway.routing.replicas import affinity_key
+from modelyard.gateway.routing.rules import Facts
+from modelyard.gateway.table import Route, Routes
+from modelyard.ports.limits import Tenant
 from modelyard.ports.routes import Key
 
-NULL = msgspec.Raw(b"null")
-
-_fields_of = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_encode = msgspec.json.Encoder().encode
-_SAMPLING = ("temperature", "top_p", "max_tokens")
+_NO_TENANT = Tenant(name="")
+_MAX_SESSION_BYTES = 256
 
 
-class _Turn(msgspec.Struct):
-    role: str
+class Call(Facts):
+    """One request of one caller. `said` is its body, `user` the digest of the user that it names.
 
-
-_turns_of = msgspec.json.Decoder(list[_Turn])
-
-
-class Call:
-    """One request of one caller, checked. `started_s` is the monotonic moment of its arrival."""
+    `request_id` is the caller's, or, where it gave none (`owns_id`), the id of the first attempt too. `started_s` is
+    the monotonic moment of its arrival, `deadline_s` the one by which its answer is to be whole.
+    """
 
     __slots__ = (
-        "body",
-        "fields",
-        "has_system",
-        "key",
-        "kind",
+        "api_key",
+        "deadline_s",
+        "num_attempts",
+        "owner",
+        "owns_id",
+        "queued_s",
         "request_id",
         "route",
+        "said",
         "started_s",
-        "stream",
-        "stream_options",
         "table_version",
-        "unit",
-        "wants_usage",
+        "trace_id",
+        "unit_digest",
     )
 
-    def __init__(self, kind: Kind, body: bytes, routes: Routes, key: Key, request_id: str, started_s: float) -> None:
-        self.kind = kind
-        self.body = body
-        self.key = key
-        self.request_id = request_id
-        self.started_s = started_s
+    def __init__(self, kind: Kind, request: Request, request_id: str, routes: Routes, key: Key) -> None:
+        headers = request.headers
+        self.said = said = Said(kind, request.body)
+        self.api_key = key
+        self.route = _find_route(said.model, routes)
         self.table_version = routes.table.version
-        self.fields = parse_object(body)
-        self.route = self._find_route(routes)
-        self.stream = self._read_stream()
-        self.stream_options = self._read_stream_options()
-        self.wants_usage = bytes(self.stream_options.get("include_usage", NULL)) == b"true"
-        self.has_system = kind == "chat" and self._find_system()
-        self.unit = self._read_user()
+        self.owner = routes.tenants.get(key.tenant, _NO_TENANT)
+        self.owns_id = not request_id
+        self.request_id = request_id or new_id()
+        self.started_s = request.started_s
+        self.deadline_s = deadline_of(
+            headers.get(b"x-modelyard-deadline-ms"), self.started_s, self.route.service.timeouts.total_s
+        )
+        self.num_attempts = 0
+        self.queued_s = 0.0
+        self.tenant = key.tenant
+        self.key = key.id
+        self.endpoint = kind
+        self.stream = said.stream
+        self.headers = headers
+        self.trace_id = _trace_of(headers.get(b"traceparent", b""))
+        session = headers.get(b"x-modelyard-session")
+        self.session = _digest(session[:_MAX_SESSION_BYTES].decode("latin-1")) if session else ""
+        unit = said.user or headers.get(b"x-modelyard-unit", b"").decode("latin-1")
+        self.unit = unit or f"{key.id}:{self.request_id}"
+        self.unit_digest = _digest(self.unit)
+        self.user = self.unit_digest if said.user else ""
+        needs = self.route.chooser.needs
+        self.prompt_chars = said.prompt_chars if "prompt_chars" in needs else 0
+        if "text" in needs:
+            self.text = partial(_text_of, said)
 
     @property
-    def unit_digest(self) -> str:
-        """The assignment unit as it is recorded."""
-        return short(digest_text(self.unit))
+    def is_late(self) -> bool:
+        """Whether a deadline is past by which the caller gave less time than the service has."""
+        total_s = self.route.service.timeouts.total_s
+        return monotonic() >= self.deadline_s and self.deadline_s < self.started_s + total_s
 
-    def settle_unit(self, header: bytes | None) -> None:
-        """Where the body names no user: the header's unit, else a unit of this request alone."""
-        if not self.unit:
-            self.unit = header.decode("latin-1") if header else f"{self.key.id}:{new_id()}"
+    def affinity(self) -> int:
+        """What sticks to a replica: the session, else the beginning of the conversation."""
+        if not self.route.several:
+            return 0
+        return affinity_key(self.session, *self.said.beginning)
 
-    def body_for(self, target: Target) -> bytes:
-        """The request as an engine gets it: its model, its system prompt, its defaults where the caller is silent."""
-        fields = self.fields.copy()
-        fields["model"] = target.model
-        if target.system and self.kind == "chat" and not self.has_system:
-            turns = bytes(fields["messages"]).lstrip()
-            fields["messages"] = msgspec.Raw(b"[" + target.system + b"," + turns[1:])
-        for name in _SAMPLING:
-            if fields.get(name, NULL) == NULL:
-                fields[name] = target.defaults[name]
-        if self.fields.get("max_completion_tokens", NULL) != NULL and self.fields.get("max_tokens", NULL) == NULL:
-            del fields["max_tokens"]
-        if self.stream and not self.wants_usage:
-            options = {**self.stream_options, "include_usage": msgspec.Raw(b"true")}
-            fields["stream_options"] = msgspec.Raw(_encode(options))
-        return _encode(fields)
 
-    def _find_route(self, routes: Routes) -> Route:
-        raw = self.fields.get("model", NULL)
-        if raw == NULL:
-            raise Refusal(400, "missing_model", f"Name a model. There are: {routes.names()}.", param="model")
-        name = _text(raw)
-        if name is None:
-            raise Refusal(400, "invalid_model", "'model' must be a string.", param="model")
-        route = routes.services.get(name)
-        if route is None:
-            message = f"The model '{name[:80]}' does not exist. There are: {routes.names()}."
-            raise Refusal(404, "model_not_found", message, param="model")
+def _find_route(model: str, routes: Routes) -> Route:
+    route = routes.services.get(model)
+    if route is not None:
         return route
-
-    def _read_stream(self) -> bool:
-        raw = bytes(self.fields.get("stream", NULL))
-        if raw not in (b"true", b"false", b"null"):
-            raise Refusal(400, "invalid_stream", "'stream' must be true or false.", param="stream")
-        return raw == b"true"
-
-    def _read_stream_options(self) -> dict[str, msgspec.Raw]:
-        raw = self.fields.get("stream_options", NULL)
-        if not self.stream or raw == NULL:
-            return {}
-        try:
-            return _fields_of.decode(raw)
-        except msgspec.ValidationError:
-            message = "'stream_options' must be an object."
-            raise Refusal(400, "invalid_stream_options", message, param="stream_options") from None
-
-    def _find_system(self) -> bool:
-        try:
-            turns = _turns_of.decode(self.fields.get("messages", NULL))
-        except msgspec.ValidationError:
-            turns = []
-        if not turns:
-            message = "'messages' must be a list of at least one object, each with a 'role'."
-            raise Refusal(400, "invalid_messages", message, param="messages")
-        return any(turn.role in ("system", "developer") for turn in turns)
-
-    def _read_user(self) -> str:
-        return _text(self.fields.get("user", NULL)) or ""
+    if not model:
+        raise Refusal(400, "missing_model", f"Name a model. There are: {routes.names()}.", param="model")
+    message = f"The model '{model[:80]}' does not exist. There are: {routes.names()}."
+    raise Refusal(404, "model_not_found", message, param="model")
 
 
-def parse_object(body: bytes) -> dict[str, msgspec.Raw]:
-    """The fields of a JSON object, each as its bytes. Raises: Refusal (400) for anything else."""
-    try:
-        if not body.isascii():
-            body.decode()
-        return _fields_of.decode(body)
-    except msgspec.ValidationError:
-        raise Refusal(400, "invalid_body", "The body must be a JSON object.") from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        message = f"The body is not JSON ({error}). Send a JSON object with 'content-type: application/json'."
-        raise Refusal(400, "invalid_json", message) from None
+def _trace_of(traceparent: bytes) -> str:
+    """The trace and span of a `traceparent` header (W3C Trace Context), as `trace-span`; empty where it is none."""
+    parts = traceparent.split(b"-")
+    if len(parts) < 4 or len(parts[1]) != 32 or len(parts[2]) != 16 or not (parts[1] + parts[2]).isalnum():
+        return ""
+    return f"{parts[1].decode()}-{parts[2].decode()}"
 
 
-def _text(raw: msgspec.Raw) -> str | None:
-    """A JSON string's text, None for anything else."""
-    try:
-        return msgspec.json.decode(raw, type=str)
-    except msgspec.DecodeError:
-        return None
+def _digest(text: str) -> str:
+    return short(digest_text(text))
+
+
+def _text_of(said: Said) -> str:
+    texts = [texts_in(bytes(said.fields[name]))[0] for name in TEXT_FIELDS if name in said.fields]
+    return "\n".join(text for some in texts for text in some)

@@ -13,7 +13,10 @@ _TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_
 
 
 class Refusal(ModelyardError):
-    """A request that the gateway itself answers with an error. `param` names the field at fault, if one is."""
+    """A request that the gateway itself answers with an error. `param` names the field at fault, if one is.
+
+    `labels` is what the metrics count it under, where that is more than status and code.
+    """
 
     def __init__(
         self,
@@ -23,12 +26,14 @@ class Refusal(ModelyardError):
         *,
         param: str | None = None,
         headers: Sequence[tuple[bytes, bytes]] = (),
+        labels: tuple[str, ...] = (),
     ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.param = param
         self.headers = tuple(headers)
+        self.labels = labels
 
 
 class UpstreamFailed(EngineFailed):
@@ -50,6 +55,12 @@ def timed_out(what: str, seconds: float) -> UpstreamFailed:
     return UpstreamFailed(504, "upstream_timeout", f"The engine behind this service sent no {what} in {seconds:g} s.")
 
 
+def late() -> UpstreamFailed:
+    """A deadline of the caller's own that is past."""
+    message = "The answer was not whole by the deadline in 'x-modelyard-deadline-ms'. Give it more time."
+    return UpstreamFailed(504, "deadline_exceeded", message)
+
+
 def cut() -> UpstreamFailed:
     """A connection that was lost in the middle of an answer."""
     return UpstreamFailed(502, "upstream_cut", "The engine behind this service broke off in the middle of its answer.")
@@ -63,6 +74,11 @@ def broken(code: str) -> UpstreamFailed:
 def malformed() -> UpstreamFailed:
     """Bytes that are not an answer."""
     return UpstreamFailed(502, "upstream_malformed", "The engine behind this service sent something that is no answer.")
+
+
+def refused(refusal: Refusal) -> UpstreamFailed:
+    """A refusal in the middle of a stream, as the end of it is told."""
+    return UpstreamFailed(refusal.status, refusal.code, refusal.seen)
 
 
 def error_body(status: int, code: str, message: str, param: str | None = None) -> bytes:

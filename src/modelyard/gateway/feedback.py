@@ -11,6 +11,7 @@ import msgspec
 from modelyard.core.clock import now_ms
 from modelyard.core.digests import digest_text
 from modelyard.core.ids import new_id
+from modelyard.gateway.dialects.responses.passing import ID_SEPARATOR
 from modelyard.gateway.errors import Refusal
 from modelyard.ports.interaction import Feedback
 
@@ -31,6 +32,7 @@ _body_of = msgspec.json.Decoder(_Body)
 def read_feedback(body: bytes, tenant: str, *, keep_text: bool) -> Feedback:
     """The feedback in a request's body. Of the right answer only the hash is kept, unless `keep_text` says otherwise.
 
+    Of an id that tells the engine's too, as that of a kept response does, ours is taken.
     Raises: Refusal (400).
     """
     try:
@@ -44,7 +46,7 @@ def read_feedback(body: bytes, tenant: str, *, keep_text: bool) -> Feedback:
         raise Refusal(400, "invalid_feedback", "Give a 'score' from 0 to 1, or the 'expected' answer.", param="score")
     return Feedback(
         id=new_id(),
-        interaction_id=given.id,
+        interaction_id=given.id.partition(ID_SEPARATOR)[0],
         at_ms=now_ms(),
         tenant=tenant,
         metric=given.metric,

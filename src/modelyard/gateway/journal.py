@@ -4,14 +4,20 @@ A segment is named `<start of the gateway as UUIDv7>-<number>.jsonl`, so sorting
 process alone writes to it. A line is whole exactly where it ends in a newline: the last line of a process that was
 killed may be torn, and a reader passes over it. Lines survive the death of the process, not that of the machine: they
 are flushed to the disk when a segment is closed and once a second in between.
+
+A segment is locked (`flock`) for as long as it may be written to; the ingester removes none that is. A process that is
+forked writes to segments of its own.
 """
 
 import asyncio
 import contextlib
+import fcntl
 import logging
 import os
+import weakref
 from collections import deque
 from pathlib import Path
+from time import monotonic
 
 import msgspec
 
@@ -42,6 +48,24 @@ class Journal:
         self._failing = False
         self._backlog: deque[bytes] = deque()
         self._backlog_size = 0
+        self._waiting_since_s = 0.0
+        self.num_entries = 0
+        self.num_bytes = 0
+        _forked.add(self)
+
+    @property
+    def start(self) -> str:
+        """The name of this process's segments."""
+        return self._start
+
+    def position(self) -> tuple[str, int, int] | None:
+        """How far it is written: start, number of the segment, bytes in it; None while entries wait."""
+        return None if self._backlog else (self._start, self._number, self._size)
+
+    @property
+    def lag_s(self) -> float:
+        """For how many seconds entries have been waiting to be written, 0 where none is."""
+        return monotonic() - self._waiting_since_s if self._backlog else 0.0
 
     @property
     def backlog(self) -> int:
@@ -96,6 +120,8 @@ class Journal:
             self._report(error)
             return False
         self._size += written
+        self.num_entries += 1
+        self.num_bytes += written
         self._unsynced = True
         if self._failing:
             self._failing = False
@@ -115,6 +141,8 @@ class Journal:
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"{self._start}-{self._number + 1:06d}.jsonl"
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o640)
+        with contextlib.suppress(OSError):  # a file system without locks: segments are written to for a while, then old
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._number += 1
         self._size = 0
 
@@ -123,7 +151,19 @@ class Journal:
             self._retired.append(self._descriptor)
             self._descriptor = -1
 
+    def _begin_anew(self) -> None:
+        """In a forked child: leave the parent's segments and backlog to the parent."""
+        for descriptor in (self._descriptor, *self._retired):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._descriptor, self._retired, self._unsynced = -1, [], False
+        self._backlog.clear()
+        self._backlog_size = 0
+        self._start, self._number = new_id(), 0
+
     def _keep(self, line: bytes) -> None:
+        if not self._backlog:
+            self._waiting_since_s = monotonic()
         self._backlog.append(line)
         self._backlog_size += len(line)
         while self._backlog_size > BACKLOG_BYTES:
@@ -135,6 +175,17 @@ class Journal:
         if not self._failing:
             self._failing = True
             logger.error("the journal in %s cannot be written, entries are kept in memory: %s", self.folder, error)
+
+
+_forked: "weakref.WeakSet[Journal]" = weakref.WeakSet()
+
+
+def _begin_all_anew() -> None:
+    for journal in _forked:
+        journal._begin_anew()
+
+
+os.register_at_fork(after_in_child=_begin_all_anew)
 
 
 def _sync(descriptors: list[int]) -> None:

@@ -15,14 +15,17 @@ def index_keys(keys: tuple[Key, ...]) -> dict[str, Key]:
     return {key.hash.removeprefix("sha256:").lower(): key for key in keys}
 
 
-def authenticate(keys: Mapping[str, Key], authorization: bytes | None) -> Key:
-    """The key that a request was made with. Looked up by hash, so its time tells nothing about other keys.
+def authenticate(keys: Mapping[str, Key], headers: Mapping[bytes, bytes]) -> Key:
+    """The key that a request was made with, from `authorization` or, as Anthropic's clients send it, `x-api-key`.
+
+    Looked up by hash, so its time tells nothing about other keys.
 
     Raises: Refusal (401) where it is missing, unknown or expired, or where the table has no keys at all.
     """
     if not keys:
         raise _refusal("no_api_keys", "This gateway has no API keys, so it refuses every request. Make a key first.")
-    if not authorization:
+    authorization = headers.get(b"authorization") or b"Bearer " + headers.get(b"x-api-key", b"")
+    if authorization == b"Bearer ":
         raise _refusal("missing_api_key", "No API key was given. Send one as 'Authorization: Bearer <key>'.")
     scheme, _, text = authorization.partition(b" ")
     text = text.strip()

@@ -3,7 +3,8 @@
 from modelyard.gateway.attempt import Attempt
 from modelyard.gateway.journal import Journal
 from modelyard.gateway.metrics import Metrics
-from modelyard.ports.interaction import Feedback
+from modelyard.gateway.record import record
+from modelyard.ports.interaction import Feedback, Interaction
 
 
 class Ledger:
@@ -13,11 +14,16 @@ class Ledger:
         self.journal = journal
         self.metrics = metrics
 
-    def enter(self, attempt: Attempt) -> None:
+    def enter(self, attempt: Attempt) -> Interaction:
         """Record an attempt that is over."""
-        interaction = attempt.record()
-        self.journal.append(interaction)
-        self.metrics.count(interaction, attempt.target.variant.ref)
+        entry = record(attempt)
+        self.enter_entry(entry, attempt.target.variant.ref)
+        return entry
+
+    def enter_entry(self, entry: Interaction, ref: str) -> None:
+        """Record an interaction."""
+        self.journal.append(entry)
+        self.metrics.count(entry, ref)
 
     def enter_feedback(self, feedback: Feedback) -> None:
         """Record a feedback."""

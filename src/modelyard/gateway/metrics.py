@@ -1,48 +1,59 @@
-"""Metrics in the Prometheus text format, version 0.0.4. Plain integers, written by one event loop."""
+"""Metrics: what one process of the gateway counts, as plain numbers written by one event loop.
+
+Labels come from route tables and from our own words, never from what a caller sends. Other parts of the gateway count
+by `counter`, whose dictionary they add to, and are looked at by `gauge` and `others`, when a scraper asks; so none
+imports another.
+"""
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 
 from modelyard.core.clock import now_ms
+from modelyard.gateway.errors import Refusal
+from modelyard.gateway.exposition import CONTENT_TYPE, Family, HistogramFamily, Kind, Labels, State, merged, render
 from modelyard.gateway.journal import Journal
 from modelyard.gateway.table import TableFile
 from modelyard.ports.interaction import Interaction
 
-CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
-BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+__all__ = ["CONTENT_TYPE", "Counter", "Histogram", "Metrics", "Series"]
 
-_PREFIX = "modelyard_gateway_"
+_BOUNDS_MS = (5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1e3, 2.5e3, 5e3, 1e4, 3e4, 6e4, 1.2e5)
+_BOUNDS_US = (10.0, 20.0, 30.0, 40.0, 50.0, 75.0, 100.0, 150.0, 250.0, 500.0, 1e3, 2e3, 5e3, 1e4)
+
+Counter = dict[Labels, int]
+Provider = Callable[[], Iterable[tuple[Labels, int | float]]]
 
 
 class Histogram:
-    """Counts by upper bound, in seconds."""
+    """Counts by upper bound, in the unit of the bounds: microseconds, where nothing else is said."""
 
-    __slots__ = ("counts", "total_s")
+    __slots__ = ("bounds", "counts", "total")
 
-    def __init__(self) -> None:
-        self.counts = [0] * (len(BOUNDS_S) + 1)
-        self.total_s = 0.0
+    def __init__(self, bounds: tuple[float, ...] = _BOUNDS_US) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
 
-    def observe(self, seconds: float) -> None:
-        """Count one duration."""
-        self.counts[bisect_left(BOUNDS_S, seconds)] += 1
-        self.total_s += seconds
-
-    def lines(self, name: str, labels: str) -> Iterator[str]:
-        """The histogram as Prometheus lines."""
-        running = 0
-        for bound, count in zip((*map(str, BOUNDS_S), "+Inf"), self.counts, strict=True):
-            running += count
-            yield f'{_PREFIX}{name}_bucket{{{labels},le="{bound}"}} {running}'
-        yield f"{_PREFIX}{name}_sum{{{labels}}} {self.total_s:.6f}"
-        yield f"{_PREFIX}{name}_count{{{labels}}} {running}"
+    def observe(self, value: float, times: int = 1) -> None:
+        """Count one value, or several like it."""
+        self.counts[bisect_left(self.bounds, value)] += times
+        self.total += value * times
 
 
 class Series:
     """What is counted for one service, role and release."""
 
-    __slots__ = ("completion_tokens", "cost_nanousd", "errors", "first_token", "latency", "prompt_tokens", "requests")
+    __slots__ = (
+        "completion_tokens",
+        "cost_nanousd",
+        "errors",
+        "first_token",
+        "latency",
+        "prompt_tokens",
+        "requests",
+        "saved_nanousd",
+    )
 
     def __init__(self) -> None:
         self.requests: dict[int, int] = defaultdict(int)
@@ -50,100 +61,160 @@ class Series:
         self.prompt_tokens = 0
         self.completion_tokens = 0
         self.cost_nanousd = 0
-        self.latency = Histogram()
-        self.first_token = Histogram()
+        self.saved_nanousd = 0
+        self.latency = Histogram(_BOUNDS_MS)
+        self.first_token = Histogram(_BOUNDS_MS)
+
+    def count(self, entry: Interaction) -> None:
+        """Count one interaction."""
+        status = entry.status
+        self.requests[status] += 1
+        if status >= 500:
+            self.errors += 1
+        self.prompt_tokens += entry.prompt_tokens
+        self.completion_tokens += entry.completion_tokens
+        self.cost_nanousd += entry.cost_nanousd
+        self.saved_nanousd += entry.saved_nanousd
+        self.latency.observe(entry.latency_ms)
+        if entry.first_token_ms:
+            self.first_token.observe(entry.first_token_ms)
+
+    @property
+    def streamed(self) -> bool:
+        """Whether a first token was ever timed."""
+        return self.first_token.total > 0
 
 
 class Metrics:
-    """All that the gateway counts. Labels come from route tables alone, never from what a caller sends."""
+    """All that one process of the gateway counts. What is never counted shows no lines."""
 
     def __init__(self) -> None:
+        self._counters: list[tuple[str, str, Labels, Counter]] = []
+        self._gauges: list[tuple[str, str, Labels, Provider, Kind]] = []
+        self._series: dict[tuple[str, str, str], Series] = {}
         self.in_flight: dict[str, int] = defaultdict(int)
         self.refused: dict[tuple[int, str], int] = defaultdict(int)
         self.shadows_in_flight = 0
         self.shadows_dropped = 0
         self.feedback = 0
-        self._series: dict[tuple[str, str, str], Series] = defaultdict(Series)
+        self.overhead_first_us = Histogram()
+        self.overhead_read_us = Histogram()
+        self.hedges = self.counter("hedges_total", "Second requests sent for a slow first.", "service", "outcome")
+        self.fallbacks = self.counter("fallbacks_total", "Answers by another variant.", "service", "variant", "code")
+        self.escalations = self.counter("escalations_total", "Requests sent to a dearer variant.", "service", "why")
+        self.limited = self.counter("limited_total", "Requests refused by a limit.", "scope", "limit")
+        self.killed = self.counter("killed_total", "Requests refused by a kill switch.", "scope")
+        self.others: list[Callable[[], Iterable[Family]]] = []
+        self.gone = self.counter("clients_gone_total", "Callers that left before the end.", "service")
+
+    def counter(self, name: str, help_text: str, *labels: str) -> Counter:
+        """A counter to add to: `metrics.retries["support",] += 1`. Its name ends in `_total`."""
+        counts: Counter = defaultdict(int)
+        self._counters.append((name, help_text, labels, counts))
+        return counts
+
+    def gauge(self, name: str, help_text: str, *labels: str, provider: Provider, worst: bool = False) -> None:
+        """A gauge whose provider is asked when a scraper looks. Over workers it is added; of `worst`, the highest."""
+        self._gauges.append((name, help_text, labels, provider, "worst" if worst else "gauge"))
+
+    def series(self, service: str, role: str, ref: str) -> Series:
+        """What is counted for one release in one role. Look it up when the table is swapped, not once a request."""
+        key = (service, role, ref)
+        found = self._series.get(key)
+        if found is None:
+            found = self._series[key] = Series()
+        return found
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Count one refusal."""
+        self.refused[refusal.status, refusal.code] += 1
+        if refusal.labels:
+            (self.killed if refusal.code == "killed" else self.limited)[refusal.labels] += 1
 
     def count(self, entry: Interaction, ref: str) -> None:
         """Count one interaction."""
-        series = self._series[entry.service, entry.role, ref]
-        series.requests[entry.status] += 1
-        series.prompt_tokens += entry.prompt_tokens
-        series.completion_tokens += entry.completion_tokens
-        series.cost_nanousd += entry.cost_nanousd
-        series.latency.observe(entry.latency_ms / 1000)
-        if entry.first_token_ms:
-            series.first_token.observe(entry.first_token_ms / 1000)
-        if entry.status >= 500:
-            series.errors += 1
+        self.series(entry.service, entry.role, ref).count(entry)
 
-    def render(self, table: TableFile, journal: Journal, retries: int) -> bytes:
-        """Everything, as text for a scraper."""
-        lines = [*self._by_series(), *self._by_label(), *_process(self, table, journal, retries), ""]
-        return "\n".join(lines).encode()
+    def render(self, table: TableFile, journal: Journal, retries: int, others: Iterable[State] = ()) -> bytes:
+        """Everything, as text for a scraper, with what other workers have counted."""
+        return render(merged([self.state(table, journal, retries), *others]))
 
-    def _by_series(self) -> Iterator[str]:
-        rows = [
-            (f'service="{_escape(s)}",role="{r}",release="{_escape(f)}"', x) for (s, r, f), x in self._series.items()
+    def state(self, table: TableFile, journal: Journal, retries: int) -> State:
+        """Everything, as a value that can be written down and added to others."""
+        counted = [Family(n, "counter", text, labels, list(c.items())) for n, text, labels, c in self._counters]
+        asked = [Family(n, kind, text, labels, list(ask())) for n, text, labels, ask, kind in self._gauges]
+        others = [family for ask in self.others for family in ask()]
+        own = [*self._by_series(), *self._by_label(), *counted, *asked]
+        families = [*own, *others, *_process(self, table, journal, retries)]
+        return State([one for one in families if one.values], self._histograms())
+
+    def _by_series(self) -> list[Family]:
+        labels, rows = ("service", "role", "release"), self._series.items()
+        statuses = [((*key, str(status)), count) for key, one in rows for status, count in one.requests.items()]
+        return [
+            Family("requests_total", "counter", "Requests by outcome.", (*labels, "status"), statuses),
+            *(
+                Family(f"{name}_total", "counter", text, labels, [(key, getattr(one, name)) for key, one in rows])
+                for name, text in _SERIES
+            ),
         ]
-        yield from _head("requests_total", "counter", "Requests by outcome.")
-        for labels, series in rows:
-            for status, count in series.requests.items():
-                yield f'{_PREFIX}requests_total{{{labels},status="{status}"}} {count}'
-        for name, help_text in (
-            ("errors", "Requests that failed on the engine's side."),
-            ("prompt_tokens", "Prompt tokens."),
-            ("completion_tokens", "Completion tokens."),
-            ("cost_nanousd", "Cost in nano-dollars."),
-        ):
-            yield from _head(f"{name}_total", "counter", help_text)
-            for labels, series in rows:
-                yield f"{_PREFIX}{name}_total{{{labels}}} {getattr(series, name)}"
-        yield from _head("latency_seconds", "histogram", "From the request's arrival to the end of the answer.")
-        for labels, series in rows:
-            yield from series.latency.lines("latency_seconds", labels)
-        yield from _head("first_token_seconds", "histogram", "From the request's arrival to the first streamed token.")
-        for labels, series in rows:
-            yield from series.first_token.lines("first_token_seconds", labels)
 
-    def _by_label(self) -> Iterator[str]:
-        yield from _head("in_flight", "gauge", "Requests being answered now.")
-        for service, count in self.in_flight.items():
-            yield f'{_PREFIX}in_flight{{service="{_escape(service)}"}} {count}'
-        yield from _head("refused_total", "counter", "Requests that the gateway refused itself.")
-        for (status, code), count in self.refused.items():
-            yield f'{_PREFIX}refused_total{{status="{status}",code="{_escape(code)}"}} {count}'
+    def _by_label(self) -> list[Family]:
+        in_flight = [((service,), count) for service, count in self.in_flight.items()]
+        refused = [((str(status), code), count) for (status, code), count in self.refused.items()]
+        return [
+            Family("in_flight", "gauge", "Requests being answered now.", ("service",), in_flight),
+            Family("refused_total", "counter", "Requests that the gateway refused.", ("status", "code"), refused),
+        ]
+
+    def _histograms(self) -> list[HistogramFamily]:
+        labels, rows = ("service", "role", "release"), self._series.items()
+        seconds = tuple(bound / 1000 for bound in _BOUNDS_MS)
+        latency = [(key, one.latency.counts, one.latency.total / 1000) for key, one in rows]
+        first = [(key, one.first_token.counts, one.first_token.total / 1000) for key, one in rows if one.streamed]
+        return [
+            HistogramFamily("latency_seconds", "From arrival to the end of the answer.", labels, seconds, latency),
+            HistogramFamily("first_token_seconds", "From arrival to the first token.", labels, seconds, first),
+            _overhead("overhead_microseconds", "Our own time up to the first byte.", self.overhead_first_us),
+            _overhead("read_overhead_microseconds", "Our own mean time for a read of a stream.", self.overhead_read_us),
+        ]
 
 
-def _process(metrics: Metrics, table: TableFile, journal: Journal, retries: int) -> Iterator[str]:
+_SERIES = (
+    ("errors", "Requests that failed on the engine's side."),
+    ("prompt_tokens", "Prompt tokens."),
+    ("completion_tokens", "Completion tokens."),
+    ("cost_nanousd", "Cost in nano-dollars."),
+    ("saved_nanousd", "What answers from the cache would have cost, in nano-dollars."),
+)
+
+
+def _overhead(name: str, help_text: str, one: Histogram) -> HistogramFamily:
+    return HistogramFamily(name, help_text, (), one.bounds, [((), one.counts, one.total)])
+
+
+def _process(metrics: Metrics, table: TableFile, journal: Journal, retries: int) -> list[Family]:
     routes = table.routes
+    version = routes.table.version if routes else 0
     age_s = (now_ms() - routes.table.created_ms) / 1000 if routes else 0.0
-    values: Iterable[tuple[str, str, str, float]] = (
-        ("feedback_total", "counter", "Feedback taken.", metrics.feedback),
-        ("shadows_in_flight", "gauge", "Shadow requests being answered now.", metrics.shadows_in_flight),
-        ("shadows_dropped_total", "counter", "Shadow requests not sent, or broken off.", metrics.shadows_dropped),
-        ("upstream_retries_total", "counter", "Requests sent again after a stale connection.", retries),
-        ("journal_errors_total", "counter", "Journal writes that failed.", journal.num_errors),
-        ("journal_lost_total", "counter", "Journal entries given up.", journal.num_lost),
-        ("journal_backlog", "gauge", "Journal entries waiting to be written.", journal.backlog),
-        ("table_version", "gauge", "Version of the route table served, 0 for none.", _version(table)),
-        ("table_age_seconds", "gauge", "Seconds since the route table served was made.", age_s),
-        ("table_errors_total", "counter", "Route tables that were not taken.", table.num_errors),
-        ("table_broken", "gauge", "1 while the newest route table could not be taken.", bool(routes and table.error)),
-    )
-    for name, kind, help_text, value in values:
-        yield from _head(name, kind, help_text)
-        yield f"{_PREFIX}{name} {value:.3f}" if isinstance(value, float) else f"{_PREFIX}{name} {int(value)}"
+    broken = int(bool(routes and table.error))
+    return [
+        _one("feedback_total", "counter", "Feedback taken.", metrics.feedback),
+        _one("shadows_in_flight", "gauge", "Shadow requests being answered now.", metrics.shadows_in_flight),
+        _one("shadows_dropped_total", "counter", "Shadow requests not sent, or broken off.", metrics.shadows_dropped),
+        _one("upstream_retries_total", "counter", "Requests sent again after a stale connection.", retries),
+        _one("journal_entries_total", "counter", "Journal entries written.", journal.num_entries),
+        _one("journal_bytes_total", "counter", "Journal bytes written.", journal.num_bytes),
+        _one("journal_errors_total", "counter", "Journal writes that failed.", journal.num_errors),
+        _one("journal_lost_total", "counter", "Journal entries given up.", journal.num_lost),
+        _one("journal_backlog", "gauge", "Journal entries waiting to be written.", journal.backlog),
+        _one("journal_lag_seconds", "worst", "For how long the oldest of them has waited.", journal.lag_s),
+        _one("table_version", "worst", "Version of the route table served, 0 for none.", version),
+        _one("table_age_seconds", "worst", "Seconds since the route table served was made.", age_s),
+        _one("table_errors_total", "counter", "Route tables that were not taken.", table.num_errors),
+        _one("table_broken", "worst", "1 while the newest route table could not be taken.", broken),
+    ]
 
 
-def _version(table: TableFile) -> int:
-    return table.routes.table.version if table.routes else 0
-
-
-def _head(name: str, kind: str, help_text: str) -> tuple[str, str]:
-    return f"# HELP {_PREFIX}{name} {help_text}", f"# TYPE {_PREFIX}{name} {kind}"
-
-
-def _escape(label: str) -> str:
-    return label.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+def _one(name: str, kind: Kind, help_text: str, value: float) -> Family:
+    return Family(name, kind, help_text, (), [((), value)])

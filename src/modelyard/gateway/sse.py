@@ -25,7 +25,8 @@ class EventSplitter:
         events = []
         start = 0
         position = self._scanned
-        while end := _end_of_blank_line(buffer, position):
+        only_lf = b"\r" not in buffer
+        while end := _end_of_blank_line(buffer, position, only_lf):
             events.append(buffer[start:end])
             start = position = end
         self._buffer = buffer[start:]
@@ -39,9 +40,9 @@ class EventSplitter:
         return self._buffer
 
 
-def _end_of_blank_line(buffer: bytes, position: int) -> int:
+def _end_of_blank_line(buffer: bytes, position: int, only_lf: bool) -> int:
     """Where the first blank line after a position ends, 0 where there is none."""
-    if b"\r" not in buffer:
+    if only_lf:
         found = buffer.find(b"\n\n", position)
         return found + 2 if found >= 0 else 0
     match = _BLANK_LINE.search(buffer, position)

@@ -2,90 +2,97 @@
 
 import logging
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 
 from modelyard.core.clock import now_ms
 from modelyard.core.errors import Corrupt, ModelyardError
+from modelyard.gateway.bodies import Bodies
+from modelyard.gateway.cache.caches import Caches, ServiceCache
+from modelyard.gateway.guards.credentials import Credentials
+from modelyard.gateway.guards.filters import Findings, Guards
+from modelyard.gateway.guards.masking import mask
 from modelyard.gateway.keys import index_keys
-from modelyard.gateway.upstream import Origin, parse_origin
-from modelyard.ports.routes import Key, Role, RouteTable, Service, Variant, decode_route_table
+from modelyard.gateway.routing.choice import Chooser
+from modelyard.gateway.routing.plan import Plan
+from modelyard.gateway.target import Address, Target
+from modelyard.gateway.upstream import Origin, Pool
+from modelyard.ports.limits import Tenant
+from modelyard.ports.routes import Key, RouteTable, Service, Variant, decode_route_table
+from modelyard.ports.sheets import sheet_of
 
-Kind = Literal["chat", "completions"]
-
-_PATHS: dict[Kind, str] = {"chat": "/v1/chat/completions", "completions": "/v1/completions"}
 _MAX_NAMED = 20
 
 logger = logging.getLogger(__name__)
 
 
-def _raw(value: object) -> msgspec.Raw:
-    return msgspec.Raw(msgspec.json.encode(value))
-
-
-class Target:
-    """A variant made ready for requests: all that does not change from one to the next is encoded once."""
-
-    __slots__ = ("defaults", "heads", "model", "origin", "system", "variant")
-
-    def __init__(self, variant: Variant) -> None:
-        self.variant = variant
-        self.origin, prefix = parse_origin(variant.engine_url)
-        self.heads = {kind: self._head(prefix + path) for kind, path in _PATHS.items()}
-        self.model = _raw(variant.model)
-        self.system = b""
-        if variant.system_prompt:
-            self.system = msgspec.json.encode({"role": "system", "content": variant.system_prompt})
-        sampling = variant.sampling
-        self.defaults = {
-            "temperature": _raw(sampling.temperature),
-            "top_p": _raw(sampling.top_p),
-            "max_tokens": _raw(sampling.max_tokens),
-        }
-
-    def _head(self, path: str) -> bytes:
-        lines = f"POST {path} HTTP/1.1\r\nhost: {self.origin.host_header}\r\ncontent-type: application/json\r\n"
-        return lines.encode() + b"accept: application/json, text/event-stream\r\n"
-
-
 class Route:
-    """A service with its targets."""
+    """A service made ready: who answers, what is filtered, kept and recorded.
 
-    __slots__ = ("challenger", "champion", "name", "service")
+    `probes`: whether answers are asked for again where their engine was not sure of them.
+    """
 
-    def __init__(self, service: Service) -> None:
+    __slots__ = ("bodies", "cache", "chooser", "guards", "name", "probes", "service", "several")
+
+    def __init__(self, service: Service, chooser: Chooser, cache: ServiceCache | None, findings: Findings) -> None:
         self.service = service
-        self.name = _raw(service.name)
-        self.champion = Target(service.champion)
-        self.challenger = Target(service.challenger) if service.challenger else None
+        self.name = msgspec.Raw(msgspec.json.encode(service.name))
+        self.chooser = chooser
+        self.guards = Guards.build(service.filters, findings)
+        self.bodies = Bodies(service.body_policy, service.body_share, mask)
+        self.cache = cache
+        self.probes = service.preference is not None and service.preference.min_confidence > 0
+        self.several = any(candidate.replicas.several for candidate in chooser.candidates.values())
 
-    def assign(self, unit: str) -> tuple[Role, Target, float]:
-        """Who answers a unit, in which role, with what propensity."""
-        role, _, propensity = self.service.assign(unit)
-        if role == "challenger" and self.challenger is not None:
-            return role, self.challenger, propensity
-        return "champion", self.champion, propensity
-
-    @property
-    def targets(self) -> list[Target]:
-        """The champion, and the challenger if there is one."""
-        return [self.champion, self.challenger] if self.challenger else [self.champion]
+    def make_ready(self, pool: Pool, credentials: Credentials, before: "Route | None") -> None:
+        """Encode what requests need, and keep what was learnt of the same releases."""
+        known = {}
+        names = self.service.fallbacks if self.service.challenger is None else ("champion", *self.service.fallbacks)
+        successors = [self.chooser.candidates[name].variant for name in names if name in self.chooser.candidates]
+        if before is not None:
+            targets = [candidate.target for candidate in before.chooser.candidates.values()]
+            known = {target.variant.release: target for target in targets if isinstance(target, Target)}
+        # Filters and confidence look at chat completions.
+        over_chat = self.probes or (self.guards is not None and self.guards.looks_at_answers)
+        for candidate in self.chooser.candidates.values():
+            variant = candidate.variant
+            target = candidate.target = Target(variant, self.service.max_output_tokens, over_chat=over_chat)
+            target.follow_up(successors)
+            if variant.release in known:
+                target.chars_per_token = known[variant.release].chars_per_token
+            head = credentials.head(variant) if credentials.usable(variant) else None
+            for replica in candidate.replicas.all:
+                replica.target = None if head is None else Address(replica.url, pool, head, sheet_of(variant.engine))
 
 
 class Routes:
     """A route table, indexed. A request looks things up here and takes no more steps for a larger table.
 
-    Raises: Corrupt where the table names a service or a key twice, or an engine by something that is no URL.
+    Raises: ModelyardError where the table names a service or a key twice, or holds what cannot be used; `before` is as
+    it was then.
     """
 
-    def __init__(self, table: RouteTable) -> None:
+    def __init__(self, table: RouteTable, pool: Pool, caches: Caches, before: "Routes | None" = None) -> None:
         self.table = table
-        self.services = {service.name: Route(service) for service in table.services}
         self.keys: dict[str, Key] = index_keys(table.keys)
-        for what, index, given in (("service", self.services, table.services), ("key", self.keys, table.keys)):
+        services = {service.name: service for service in table.services}
+        for what, index, given in (("service", services, table.services), ("key", self.keys, table.keys)):
             if len(index) != len(given):
                 raise Corrupt(f"route table {table.version} holds a {what} twice", fix="Publish it again.")
+        self.findings: dict[str, Findings] = {
+            name: before.findings[name] if before and name in before.findings else Findings() for name in services
+        }
+        self.plan: Plan = Plan(table, before.plan if before else None)
+        self.credentials = Credentials(variant for service in table.services for variant in _variants(service))
+        caches.configure(table.services)
+        self.services = {
+            name: Route(service, self.plan.services[name], caches.of(name), self.findings[name])
+            for name, service in services.items()
+        }
+        for name, route in self.services.items():
+            route.make_ready(pool, self.credentials, before.services.get(name) if before else None)
+        self.by_raw = {bytes(route.name): route for route in self.services.values()}
+        self.tenants: dict[str, Tenant] = {tenant.name: tenant for tenant in table.tenants}
         created = table.created_ms // 1000
         entries = [{"id": n, "object": "model", "created": created, "owned_by": "modelyard"} for n in self.services]
         self.models = msgspec.json.encode({"object": "list", "data": entries})
@@ -99,7 +106,13 @@ class Routes:
     @property
     def origins(self) -> set[Origin]:
         """Every engine that the table sends requests to."""
-        return {target.origin for route in self.services.values() for target in route.targets}
+        return {
+            replica.target.line.origin
+            for route in self.services.values()
+            for candidate in route.chooser.candidates.values()
+            for replica in candidate.replicas.all
+            if isinstance(replica.target, Address)
+        }
 
     def names(self) -> str:
         """The services, for people."""
@@ -108,11 +121,17 @@ class Routes:
         return ", ".join(names[:_MAX_NAMED] + more) or "none"
 
 
+def _variants(service: Service) -> list[Variant]:
+    return [variant for variant in (service.champion, service.challenger, *service.variants) if variant]
+
+
 class TableFile:
     """Watches a route table's file. `routes` is the last good table, None before the first."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, pool: Pool, caches: Caches | None = None) -> None:
         self.path = path
+        self._pool = pool
+        self._caches = caches or Caches()
         self.routes: Routes | None = None
         self.error = "there is no route table yet"
         self.num_errors = 0
@@ -146,7 +165,7 @@ class TableFile:
                 expected=f"version {current.version} or later",
                 fix="Publish a new table; to go back, publish the old content under a new version.",
             )
-        self.routes = Routes(table)
+        self.routes = Routes(table, self._pool, self._caches, self.routes)
         self.loaded_ms = now_ms()
         self.error = ""
         logger.info("serving route table %d with %d services", table.version, len(table.services))
