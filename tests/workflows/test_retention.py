@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from modelyard.adapters.records.store import SqlRecords
-from modelyard.gateway.journal import Journal
+from modelyard.gateway.recording.journal import Journal
 from modelyard.workflows.ingest import Ingester
 from modelyard.workflows.retention import GOING, Retention
 from tests.adapters.records.conftest import records, records_url  # noqa: F401

@@ -10,7 +10,7 @@ from modelyard.adapters.records.store import SqlRecords
 from modelyard.adapters.telemetry.otlp import OtlpTelemetry
 from modelyard.core.clock import now_ms
 from modelyard.core.errors import Unavailable
-from modelyard.gateway.journal import Journal
+from modelyard.gateway.recording.journal import Journal
 from modelyard.project.model import Project
 from modelyard.workflows.control import Control
 from modelyard.workflows.ingest import Ingester

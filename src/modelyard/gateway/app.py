@@ -6,19 +6,19 @@ from collections.abc import Callable
 import msgspec
 
 from modelyard.core.ids import new_id
-from modelyard.gateway.call import Call
-from modelyard.gateway.counting import Counting
 from modelyard.gateway.dialects.dialect import PATHS, error_body
 from modelyard.gateway.dialects.facts import Kind
 from modelyard.gateway.errors import Refusal
-from modelyard.gateway.exchange import JSON, Exchanges
-from modelyard.gateway.exposition import CONTENT_TYPE
-from modelyard.gateway.feedback import read_feedback
+from modelyard.gateway.exchange.call import Call
+from modelyard.gateway.exchange.counting import Counting
+from modelyard.gateway.exchange.exchange import JSON, Exchanges
+from modelyard.gateway.exchange.permits import check_scope
+from modelyard.gateway.exchange.shadow import Shadows
 from modelyard.gateway.http import Reply, Request
 from modelyard.gateway.keys import authenticate
-from modelyard.gateway.permits import check_scope
+from modelyard.gateway.recording.exposition import CONTENT_TYPE
+from modelyard.gateway.recording.feedback import read_feedback
 from modelyard.gateway.settings import GatewaySettings
-from modelyard.gateway.shadow import Shadows
 from modelyard.gateway.state import GatewayState
 from modelyard.gateway.table import Routes
 

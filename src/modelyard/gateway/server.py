@@ -17,8 +17,8 @@ from modelyard.core.errors import InvalidInput, MissingExtra, ModelyardError
 from modelyard.gateway.app import Gateway
 from modelyard.gateway.guards.logs import configure_logging
 from modelyard.gateway.http import Cors, HttpSettings, Server, Tls, bind_all, run, supervise
+from modelyard.gateway.recording.snapshots import clear
 from modelyard.gateway.settings import GatewaySettings
-from modelyard.gateway.snapshots import clear
 from modelyard.gateway.state import metrics_folder
 
 _EXPOSED = (

@@ -5,8 +5,8 @@ from typing import Literal
 
 import msgspec
 
-from modelyard.gateway.journal import SEGMENT_BYTES
-from modelyard.gateway.shadow import MAX_IN_FLIGHT
+from modelyard.gateway.exchange.shadow import MAX_IN_FLIGHT
+from modelyard.gateway.recording.journal import SEGMENT_BYTES
 
 
 class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):

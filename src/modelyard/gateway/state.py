@@ -10,24 +10,24 @@ from typing import Any
 
 from modelyard.core.errors import InvalidInput
 from modelyard.gateway.cache.caches import Caches
-from modelyard.gateway.caching import embedder
 from modelyard.gateway.errors import UpstreamFailed, malformed
-from modelyard.gateway.exposition import Family
+from modelyard.gateway.exchange.caching import embedder
+from modelyard.gateway.exchange.permits import Permits
 from modelyard.gateway.flow import launch
 from modelyard.gateway.guards.kills import Kills
 from modelyard.gateway.guards.remote import RemoteKills
-from modelyard.gateway.journal import Journal
-from modelyard.gateway.ledger import Ledger
 from modelyard.gateway.limits.recovery import Recovery
 from modelyard.gateway.limits.shared import SharedLimits, SharedSettings
 from modelyard.gateway.limits.spends import Spends
 from modelyard.gateway.limits.subjects import needs_redis
-from modelyard.gateway.metrics import Metrics
-from modelyard.gateway.permits import Permits
+from modelyard.gateway.recording.exposition import Family
+from modelyard.gateway.recording.journal import Journal
+from modelyard.gateway.recording.ledger import Ledger
+from modelyard.gateway.recording.metrics import Metrics
+from modelyard.gateway.recording.snapshots import Snapshots
 from modelyard.gateway.routing import metrics as routing_metrics
 from modelyard.gateway.routing.engines import Poller
 from modelyard.gateway.settings import GatewaySettings
-from modelyard.gateway.snapshots import Snapshots
 from modelyard.gateway.table import TableFile
 from modelyard.gateway.upstream import Pool, parse_origin
 from modelyard.ports.kills import FILE_NAME

@@ -7,15 +7,15 @@ import msgspec
 
 from modelyard.core.clock import now_ms
 from modelyard.core.errors import Corrupt, ModelyardError
-from modelyard.gateway.bodies import Bodies
 from modelyard.gateway.cache.caches import Caches, ServiceCache
+from modelyard.gateway.exchange.target import Address, Target
 from modelyard.gateway.guards.credentials import Credentials
 from modelyard.gateway.guards.filters import Findings, Guards
 from modelyard.gateway.guards.masking import mask
 from modelyard.gateway.keys import index_keys
+from modelyard.gateway.recording.bodies import Bodies
 from modelyard.gateway.routing.choice import Chooser
 from modelyard.gateway.routing.plan import Plan
-from modelyard.gateway.target import Address, Target
 from modelyard.gateway.upstream import Origin, Pool
 from modelyard.ports.limits import Tenant
 from modelyard.ports.routes import Key, RouteTable, Service, Variant, decode_route_table

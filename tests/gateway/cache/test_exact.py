@@ -4,7 +4,7 @@ import pytest
 
 from modelyard.gateway.cache import Caches, Kept
 from modelyard.gateway.cache import exact as exact_module
-from modelyard.gateway.exposition import State, render
+from modelyard.gateway.recording.exposition import State, render
 from modelyard.ports.serving import Cache
 from tests.gateway.cache.answers import CHAT, ID, a_cache, head, kept, planned, service, sse, streamed, variant, whole
 

@@ -12,8 +12,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from modelyard.gateway.errors import UpstreamFailed
+from modelyard.gateway.exchange.stream import Stream
 from modelyard.gateway.sse import EventSplitter, data_of
-from modelyard.gateway.stream import Stream
 
 TEXTS = st.one_of(
     st.text(max_size=6),

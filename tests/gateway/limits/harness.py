@@ -10,10 +10,10 @@ from typing import Any
 
 import redis
 
-from modelyard.gateway.journal import Journal
 from modelyard.gateway.limits.calendar import Calendar
 from modelyard.gateway.limits.local import LocalLimits
 from modelyard.gateway.limits.subjects import Subjects
+from modelyard.gateway.recording.journal import Journal
 from modelyard.ports.interaction import Interaction
 from modelyard.ports.limits import Limits, Tenant
 from modelyard.ports.routes import Key, RouteTable, Service

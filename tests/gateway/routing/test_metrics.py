@@ -2,7 +2,7 @@
 
 import pytest
 
-from modelyard.gateway.exposition import State, render
+from modelyard.gateway.recording.exposition import State, render
 from modelyard.gateway.routing.metrics import families
 from modelyard.gateway.routing.plan import Plan
 from modelyard.ports.serving import Breaker, Queue

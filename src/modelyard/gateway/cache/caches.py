@@ -13,7 +13,7 @@ from modelyard.gateway.cache.exact import Exact
 from modelyard.gateway.cache.flights import Flight, Flights
 from modelyard.gateway.cache.plan import Endpoint, Plan, Question, make_plan, question_of
 from modelyard.gateway.cache.semantic import Embed, Semantic, check_numpy
-from modelyard.gateway.exposition import Family, Kind
+from modelyard.gateway.recording.exposition import Family, Kind
 from modelyard.ports.routes import Service, Variant
 from modelyard.ports.serving import Cache
 

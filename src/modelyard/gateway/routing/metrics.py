@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-from modelyard.gateway.exposition import Family, Kind
+from modelyard.gateway.recording.exposition import Family, Kind
 from modelyard.gateway.routing.health import CLOSED, OPEN, PAUSED, TRYING
 from modelyard.gateway.routing.plan import ReplicaState, ServiceState
 

@@ -3,11 +3,11 @@
 import asyncio
 from time import monotonic
 
-from modelyard.gateway.attempt import Attempt
-from modelyard.gateway.call import Call
+from modelyard.gateway.exchange.attempt import Attempt
+from modelyard.gateway.exchange.call import Call
 from modelyard.gateway.flow import launch
 from modelyard.gateway.guards.kills import Kills
-from modelyard.gateway.ledger import Ledger
+from modelyard.gateway.recording.ledger import Ledger
 from modelyard.gateway.upstream import Pool
 
 MAX_IN_FLIGHT = 64

@@ -7,9 +7,9 @@ look at.
 
 import msgspec
 
-from modelyard.gateway.answer import Answer, Stamp
 from modelyard.gateway.dialects.refusals import DECODE_ERRORS
 from modelyard.gateway.errors import Refusal, UpstreamFailed, cut, error_body, malformed
+from modelyard.gateway.exchange.answer import Answer, Stamp
 from modelyard.gateway.guards.chunks import ChunkGuard, error_event, guarded_body
 from modelyard.gateway.guards.filters import AnswerGuard
 from modelyard.gateway.sse import EventSplitter, data_of, with_data

@@ -6,23 +6,23 @@ from time import monotonic
 from typing import cast
 
 from modelyard.core.money import tokens_cost
-from modelyard.gateway.answer import Answer
-from modelyard.gateway.attempt import CLIENT_GONE, Attempt
-from modelyard.gateway.attempts import Attempts
 from modelyard.gateway.cache.answers import Hit, Unusable
-from modelyard.gateway.caching import Caching, answer_from
-from modelyard.gateway.call import Call
 from modelyard.gateway.dialects.dialect import error_body, id_lines
 from modelyard.gateway.errors import Refusal, refused
+from modelyard.gateway.exchange.answer import Answer
+from modelyard.gateway.exchange.attempt import CLIENT_GONE, Attempt
+from modelyard.gateway.exchange.attempts import Attempts
+from modelyard.gateway.exchange.caching import Caching, answer_from
+from modelyard.gateway.exchange.call import Call
+from modelyard.gateway.exchange.permits import Permit, Permits
+from modelyard.gateway.exchange.shadow import Shadows
+from modelyard.gateway.exchange.target import Target
 from modelyard.gateway.flow import Flow
 from modelyard.gateway.http import Reply
 from modelyard.gateway.http.refusals import broken
-from modelyard.gateway.ledger import Ledger
-from modelyard.gateway.permits import Permit, Permits
+from modelyard.gateway.recording.ledger import Ledger
 from modelyard.gateway.routing.admission import Admission
 from modelyard.gateway.routing.choice import Choice
-from modelyard.gateway.shadow import Shadows
-from modelyard.gateway.target import Target
 from modelyard.gateway.upstream import Pool
 
 JSON = b"content-type: application/json\r\n"

@@ -3,7 +3,7 @@
 from time import monotonic
 
 from modelyard.core.money import tokens_cost
-from modelyard.gateway.attempt import Attempt
+from modelyard.gateway.exchange.attempt import Attempt
 from modelyard.ports.interaction import Interaction
 
 

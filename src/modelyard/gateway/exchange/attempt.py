@@ -11,15 +11,15 @@ from typing import cast
 
 from modelyard.core.clock import now_ms
 from modelyard.core.ids import new_id
-from modelyard.gateway.call import Call
-from modelyard.gateway.confidence import Probe
 from modelyard.gateway.dialects.dialect import engine_error, error_body, reader_for
 from modelyard.gateway.dialects.reader import Reader
 from modelyard.gateway.errors import Refusal, UpstreamFailed, broken, cut, late, malformed
+from modelyard.gateway.exchange.call import Call
+from modelyard.gateway.exchange.confidence import Probe
+from modelyard.gateway.exchange.stream import Stream
+from modelyard.gateway.exchange.target import Address, Target
 from modelyard.gateway.routing.choice import Choice
 from modelyard.gateway.routing.replicas import Replica
-from modelyard.gateway.stream import Stream
-from modelyard.gateway.target import Address, Target
 from modelyard.gateway.upstream import Connection, Pool
 from modelyard.ports.routes import Role
 

@@ -8,15 +8,15 @@ from typing import Any
 import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
-from modelyard.gateway import snapshots
-from modelyard.gateway.exposition import PREFIX, State, merged, pieces, render
-from modelyard.gateway.journal import Journal
-from modelyard.gateway.metrics import Metrics
-from modelyard.gateway.snapshots import Snapshots
+from modelyard.gateway.recording import snapshots
+from modelyard.gateway.recording.exposition import PREFIX, State, merged, pieces, render
+from modelyard.gateway.recording.journal import Journal
+from modelyard.gateway.recording.metrics import Metrics
+from modelyard.gateway.recording.snapshots import Snapshots
 from modelyard.gateway.table import TableFile
 from modelyard.gateway.upstream import Pool
 from modelyard.ports.interaction import Interaction
-from tests.gateway.test_journal import entry
+from tests.gateway.recording.test_journal import entry
 
 CHAMPION = {"service": "support", "role": "champion", "release": "champ@1"}
 

@@ -4,15 +4,15 @@ import asyncio
 from time import monotonic
 from typing import cast
 
-from modelyard.gateway.call import Call
 from modelyard.gateway.dialects.dialect import error_body, id_lines
 from modelyard.gateway.dialects.messages.counting import counted
 from modelyard.gateway.errors import Refusal, UpstreamFailed, malformed
+from modelyard.gateway.exchange.call import Call
+from modelyard.gateway.exchange.permits import Permit, Permits
+from modelyard.gateway.exchange.target import Address, Counter, Target
 from modelyard.gateway.flow import Flow
 from modelyard.gateway.http import Reply
-from modelyard.gateway.permits import Permit, Permits
 from modelyard.gateway.routing.choice import Choice
-from modelyard.gateway.target import Address, Counter, Target
 from modelyard.gateway.upstream import Pool
 
 _JSON = b"content-type: application/json\r\n"

@@ -1,9 +1,9 @@
 """Ledger: the one place where an outcome is written down, in the journal and in the metrics."""
 
-from modelyard.gateway.attempt import Attempt
-from modelyard.gateway.journal import Journal
-from modelyard.gateway.metrics import Metrics
-from modelyard.gateway.record import record
+from modelyard.gateway.exchange.attempt import Attempt
+from modelyard.gateway.recording.journal import Journal
+from modelyard.gateway.recording.metrics import Metrics
+from modelyard.gateway.recording.record import record
 from modelyard.ports.interaction import Feedback, Interaction
 
 

@@ -10,8 +10,8 @@ import httpx
 import msgspec
 import pytest
 
-from modelyard.gateway import journal as journal_module
-from modelyard.gateway.journal import Journal
+from modelyard.gateway.recording import journal as journal_module
+from modelyard.gateway.recording.journal import Journal
 from modelyard.ports.interaction import Feedback, Interaction
 from modelyard.ports.routes import Service
 from tests.gateway.harness import AUTH, CHAT, Yard, eventually, read_entries, variant

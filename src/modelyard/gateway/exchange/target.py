@@ -5,11 +5,11 @@ from typing import Literal
 
 import msgspec
 
-from modelyard.gateway.confidence import Probe
 from modelyard.gateway.dialects.dialect import PATHS, TRANSLATED, Fields, fields_for
 from modelyard.gateway.dialects.facts import Facts, Kind
 from modelyard.gateway.dialects.messages.counting import tokenize_request
 from modelyard.gateway.errors import Refusal
+from modelyard.gateway.exchange.confidence import Probe
 from modelyard.gateway.guards.caps import cap_max_tokens
 from modelyard.gateway.upstream import Pool, parse_origin
 from modelyard.gateway.upstream.pool import Line

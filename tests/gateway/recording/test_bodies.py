@@ -7,7 +7,7 @@ import pytest
 
 from modelyard.core.digests import digest_bytes, digest_text
 from modelyard.core.ids import new_id
-from modelyard.gateway.bodies import NOTHING, Bodies, Kept, masked_json
+from modelyard.gateway.recording.bodies import NOTHING, Bodies, Kept, masked_json
 
 REQUEST = b'{"messages": [{"role": "user", "content": "I am ada\\u0040x.org"}], "n": 1, "user": "ada@x.org"}'
 ANSWER = " write to ada@x.org "

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from modelyard.core.ids import new_id
-from modelyard.gateway.exposition import State, without_gauges
+from modelyard.gateway.recording.exposition import State, without_gauges
 
 _FRESH_S = 5.0
 _decode = msgspec.json.Decoder(State).decode

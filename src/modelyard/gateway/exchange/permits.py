@@ -1,7 +1,7 @@
 """Permits: whether a request may go on at all: kill switch, rights of its key, limits, agents' caps, spend alarms."""
 
-from modelyard.gateway.call import Call
 from modelyard.gateway.errors import Refusal
+from modelyard.gateway.exchange.call import Call
 from modelyard.gateway.guards.kills import Kills
 from modelyard.gateway.limits.agents import AllAgents, Calls, call_digest
 from modelyard.gateway.limits.alarms import Alarm, Alarms

@@ -11,8 +11,17 @@ from collections.abc import Callable, Iterable
 
 from modelyard.core.clock import now_ms
 from modelyard.gateway.errors import Refusal
-from modelyard.gateway.exposition import CONTENT_TYPE, Family, HistogramFamily, Kind, Labels, State, merged, render
-from modelyard.gateway.journal import Journal
+from modelyard.gateway.recording.exposition import (
+    CONTENT_TYPE,
+    Family,
+    HistogramFamily,
+    Kind,
+    Labels,
+    State,
+    merged,
+    render,
+)
+from modelyard.gateway.recording.journal import Journal
 from modelyard.gateway.table import TableFile
 from modelyard.ports.interaction import Interaction
 

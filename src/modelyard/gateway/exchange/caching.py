@@ -9,16 +9,16 @@ import msgspec
 from modelyard.core.clock import now_ms
 from modelyard.core.ids import new_id
 from modelyard.core.money import tokens_cost
-from modelyard.gateway.attempt import Attempt, Write
 from modelyard.gateway.cache.answers import Hit, Kept
 from modelyard.gateway.cache.caches import ServiceCache
 from modelyard.gateway.cache.plan import Endpoint, Plan, Question
-from modelyard.gateway.call import Call
 from modelyard.gateway.errors import UpstreamFailed, malformed
+from modelyard.gateway.exchange.attempt import Attempt, Write
+from modelyard.gateway.exchange.call import Call
+from modelyard.gateway.exchange.target import Address, Target
 from modelyard.gateway.flow import in_task, launch
 from modelyard.gateway.routing.choice import Choice
 from modelyard.gateway.table import Routes
-from modelyard.gateway.target import Address, Target
 from modelyard.gateway.upstream import Pool
 from modelyard.ports.interaction import Interaction
 

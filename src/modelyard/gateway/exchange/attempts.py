@@ -3,12 +3,12 @@
 import asyncio
 from time import monotonic
 
-from modelyard.gateway.attempt import Attempt
-from modelyard.gateway.call import Call
-from modelyard.gateway.confidence import Probe
+from modelyard.gateway.exchange.attempt import Attempt
+from modelyard.gateway.exchange.call import Call
+from modelyard.gateway.exchange.confidence import Probe
+from modelyard.gateway.exchange.permits import Permit
 from modelyard.gateway.flow import launch
-from modelyard.gateway.ledger import Ledger
-from modelyard.gateway.permits import Permit
+from modelyard.gateway.recording.ledger import Ledger
 from modelyard.gateway.routing.choice import Choice
 from modelyard.gateway.routing.replicas import Replica
 from modelyard.gateway.upstream import Pool

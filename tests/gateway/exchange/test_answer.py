@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from modelyard.gateway.errors import UpstreamFailed
-from modelyard.gateway.stream import Stream
+from modelyard.gateway.exchange.stream import Stream
 
 
 def answer(*, show_usage: bool = False) -> Stream:

@@ -1,0 +1,1 @@
+"""One request of a caller, from its checked call to the end of its answer."""
