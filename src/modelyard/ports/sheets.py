@@ -39,9 +39,10 @@ class Sheet(msgspec.Struct, frozen=True, kw_only=True):
     `endpoints` are those it speaks itself. Paths that are empty are not there. `adapters` is the path that loads an
     adapter while it runs, `lora_ranks` the ranks it takes (empty: any up to `max_lora_rank`). `tokenize` is the path
     that turns text or turns into token ids, as `tokenize_takes` says. `usage` is what it does with
-    `stream_options.include_usage`. `prefix` is what stands before `/chat/completions`. `headers` are sent with every
-    request. `fails` names the conformance checks that it is known not to pass. `live` says whether the conformance
-    suite was run against the real engine here.
+    `stream_options.include_usage`; `counts_apart`: where `n` asks for several choices, it counts the tokens of one.
+    `prefix` is what stands before `/chat/completions`. `headers` are sent with every request. `fails` names the
+    conformance checks that it is known not to pass. `live` says whether the conformance suite was run against the real
+    engine here.
     """
 
     kind: str
@@ -58,6 +59,7 @@ class Sheet(msgspec.Struct, frozen=True, kw_only=True):
     health: str = "/health"
     metrics: MetricNames | None = None
     usage: Usage = "honours"
+    counts_apart: bool = False
     auth: Auth = "bearer"
     prefix: str = "/v1"
     headers: tuple[tuple[str, str], ...] = ()
@@ -213,6 +215,7 @@ _LLAMACPP = Sheet(
         running=("llamacpp:requests_processing",),
         cache_use=("llamacpp:kv_cache_usage_ratio",),
     ),
+    counts_apart=True,
     defects=(
         Defect(what="/metrics is there only with --metrics (501 otherwise)", source="tools/server/README.md"),
         Defect(what="embeddings need --embeddings, and then nothing is generated", source="tools/server/README.md"),

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from modelyard.gateway.exchange.stream import Stream
+from modelyard.ports.sheets import sheet_of
 
 RECORDED = Path(__file__).parents[1] / "recorded"
 STREAMS = sorted(
@@ -77,3 +78,16 @@ def test_the_engines_streams_are_there_and_go_the_blind_way() -> None:
     for event in body.split(b"\n\n")[:3]:
         stream.feed(event + b"\n\n")
     assert stream._stamp is not None
+
+
+def test_an_engine_that_counts_choices_apart_is_added_up() -> None:
+    assert sheet_of("llamacpp").counts_apart
+    stream = Stream("our-id", msgspec.Raw(b'"support"'), show_usage=False)
+    stream.counts_apart = True
+    stream.feed(Body((RECORDED / "llamacpp" / "chat-stream-n2.http").read_bytes()).data)
+    stream.end()
+    assert (stream.prompt_tokens, stream.completion_tokens) == (14, 3 + 3)
+    whole = Stream("our-id", msgspec.Raw(b'"support"'), show_usage=False)
+    whole.counts_apart = True
+    whole.rewrite(Body((RECORDED / "llamacpp" / "chat-n2.http").read_bytes()).data)
+    assert (whole.prompt_tokens, whole.completion_tokens) == (14, 4 + 4)

@@ -71,7 +71,8 @@ class Answer:
     """One answer as it arrives. `text` is that of the first choice.
 
     `completion_tokens` counts the pieces heard until the engine tells the number (`counted`), so an answer that was
-    broken off still has one.
+    broken off still has one. `counts_apart` is for engines that count one choice of several: those of a stream are
+    added, and a whole answer's number is taken for each.
     """
 
     __slots__ = (
@@ -80,6 +81,7 @@ class Answer:
         "_parts",
         "completion_tokens",
         "counted",
+        "counts_apart",
         "fault",
         "finish_reason",
         "prompt_tokens",
@@ -91,6 +93,7 @@ class Answer:
         self._id = b'"' + id.encode() + b'"'
         self._model = model
         self.show_usage = show_usage
+        self.counts_apart = False
         self._parts: list[str] = []
         self.counted = False
         self.prompt_tokens = 0
@@ -113,6 +116,8 @@ class Answer:
         self._note_choices(whole.choices)
         if whole.usage is not None:
             self._note_counts(whole.usage)
+            if self.counts_apart:
+                self.completion_tokens *= len(whole.choices)
         return self._stamp_whole(body, whole)
 
     def rewrite_chunk(self, data: bytes) -> bytes | None:
@@ -214,9 +219,10 @@ class Answer:
     def _note_counts(self, usage: _Usage) -> None:
         if usage.completion_tokens is None:
             return
+        before = self.completion_tokens if self.counts_apart and self.counted else 0
         self.counted = True
         self.prompt_tokens = max(0, usage.prompt_tokens)
-        self.completion_tokens = max(0, usage.completion_tokens)
+        self.completion_tokens = before + max(0, usage.completion_tokens)
 
     def _note_fault(self, fields: dict[str, msgspec.Raw]) -> None:
         if fields.get("error", NULL) != NULL:

@@ -241,7 +241,9 @@ class Attempt:
         guards = call.route.guards
         guard = guards.answer() if guards is not None else None
         if said.kind in ("chat", "completions"):
-            return Stream(self.id, call.route.name, show_usage=said.wants_usage, guard=guard)
+            stream = Stream(self.id, call.route.name, show_usage=said.wants_usage, guard=guard)
+            stream.counts_apart = said.n > 1 and self.target.counts_apart
+            return stream
         return reader_for(
             said, self.id, call.route.name, is_native=self.is_native, request_id=call.request_id, guard=guard
         )

@@ -67,6 +67,7 @@ class Target:
         "_model",
         "_system",
         "chars_per_token",
+        "counts_apart",
         "dearest",
         "defaults",
         "longest",
@@ -76,7 +77,9 @@ class Target:
 
     def __init__(self, variant: Variant, cap: int, *, over_chat: bool = False) -> None:
         self.variant = variant
-        endpoints = sheet_of(variant.engine).endpoints
+        sheet = sheet_of(variant.engine)
+        endpoints = sheet.endpoints
+        self.counts_apart = sheet.counts_apart
         self._endpoints = endpoints - TRANSLATED if over_chat else endpoints
         self.release_header = b"x-modelyard-release: %b\r\n" % variant.ref.encode("latin-1", "replace")
         self.chars_per_token = _CHARS_PER_TOKEN
