@@ -230,7 +230,7 @@ def false_hits(threshold: float, rows: list[dict[str, str]]) -> tuple[int, int, 
     return asyncio.run(play())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(not DATA.is_file(), reason=f"{DATA} is not there")
 def test_questions_of_customers_with_another_intent_do_not_hit() -> None:
     with DATA.open(newline="") as file:

@@ -104,7 +104,7 @@ def test_it_survives(live: Live, pieces: list[bytes], half_close: bool) -> None:
     check(live)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @settings(ANY, max_examples=2000)
 @given(pieces=conversations(), half_close=st.booleans())
 def test_it_survives_what_was_never_tried(live: Live, pieces: list[bytes], half_close: bool) -> None:
