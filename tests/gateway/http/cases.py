@@ -11,7 +11,7 @@ from tests.gateway.http.harness import request
 class Case(msgspec.Struct, frozen=True, kw_only=True):
     """What is sent, in pieces. Where ours differs on purpose, `ours` has its statuses and whether the connection stays
     open, and `why` the reason. Where uvicorn's outcome hangs on how the bytes fall into reads, the case is not `steady`
-    and ours alone is held to `ours`."""
+    and ours alone is held to `ours`. `cut`: ours breaks the answer off, so that a piece of it is left over."""
 
     name: str
     pieces: tuple[bytes, ...]
@@ -20,6 +20,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     ours: tuple[list[int], bool] | None = None
     why: str = ""
     steady: bool = True
+    cut: bool = False
 
 
 CASES: list[Case] = []
@@ -259,10 +260,12 @@ add("lower_case_method", raw("get /echo HTTP/1.1", "host: test"))
 add("nothing_then_get", b"", GET)
 
 # Clients that close their side.
+LEFT = "who reads a stream and closes its side has left: an engine that is silent would work on for nobody"
 HALF = "the client closed its own side alone and still reads (RFC 9112, 9.6); uvicorn closes, and may lose the answer"
 add("half_close", GET, half_close=True, ours=([200], False), why=HALF, steady=False)
 add("half_close_later", request("POST", "/later", body=b"hello"), half_close=True, ours=([200], False), why=HALF)
 add("half_close_pipeline", request(path="/later") + GET, half_close=True, ours=([200, 200], False), why=HALF)
+add("half_close_stream", request(path="/chunks"), half_close=True, ours=([], False), why=LEFT, cut=True)
 add("half_close_at_once", b"", half_close=True)
 add("half_close_in_head", b"GET /echo HT", half_close=True)
 add("half_close_in_body", request("POST", "/echo", "content-length: 9") + b"abc", half_close=True)
