@@ -169,6 +169,8 @@ def test_who_leaves_while_redis_is_asked_holds_nothing(
         shared = gateway.state.permits.shared
         assert shared is not None
         shared.settings = msgspec.structs.replace(shared.settings, timeout_s=60.0)
+        # What is on its way to Redis went out with the short limit: once it is over, only the long one holds.
+        eventually(lambda: used(redis_server) == WHOLE and shared.waiting == 0)
         body = json.dumps(CHAT).encode()
         lines = f"host: x\r\nauthorization: {AUTH['authorization']}\r\ncontent-length: {len(body)}\r\n\r\n"
         os.kill(redis_server.process.pid, signal.SIGSTOP)
