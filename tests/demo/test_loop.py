@@ -212,8 +212,9 @@ def test_the_finished_project_serves_the_official_client(up: Up, finished: Path)
         ({"headers": {}}, 401, "API key"),
         ({"headers": {"authorization": "Bearer wrong"}}, 401, "API key"),
         ({"content": b"{not json"}, 400, "JSON"),
-        ({"content": b'{"model": "suport", "messages": []}'}, 404, "support"),
-        ({"content": b'{"messages": []}'}, 400, "model"),
+        ({"content": b'{"model": "suport", "messages": [{"role": "user", "content": "x"}]}'}, 404, "support"),
+        ({"content": b'{"messages": [{"role": "user", "content": "x"}]}'}, 400, "model"),
+        ({"content": b'{"model": "support", "messages": []}'}, 400, "messages"),
     ],
 )
 def test_a_bad_request_gets_an_openai_error(up: Up, change: dict[str, Any], status: int, said: str) -> None:
