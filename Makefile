@@ -10,7 +10,7 @@ PYTEST = $(BIN)/python -m pytest
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev demo check lint types imports test test-all test-fast test-vllm test-llamacpp test-exports test-banking77 bench bench-gateway lock clean
+.PHONY: help setup dev demo check lint types imports test test-all test-fast compiled test-compiled test-vllm test-llamacpp test-exports test-banking77 bench bench-gateway lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  \1\t\2/' | expand -t 20
@@ -61,6 +61,19 @@ test-fast: $(BIN)/.dev ## The tests that take no more than moments
 
 test-banking77: $(BIN)/.dev ## The loop on real customer questions (needs the data set beside the checkout)
 	$(PYTEST) -m banking77 -s $(ARGS)
+
+# The source tree holds no compiled module: one would hide the file that it was made of.
+COMPILED := build/compiled
+$(COMPILED)/.done: $(BIN)/.dev hatch_build.py pyproject.toml $(shell find src -name '*.py')
+	@echo "Compiling what every request passes through (one to two minutes) ..."
+	@rm -rf $(COMPILED)
+	@MODELYARD_COMPILE=1 $(PIP) --no-deps --target $(COMPILED) .
+	@touch $@
+
+compiled: $(COMPILED)/.done ## The gateway with its hot path compiled, in build/compiled (needs a C compiler)
+
+test-compiled: compiled ## The gateway's tests, but for the longest, on the compiled one
+	PYTHONPATH=$(COMPILED) $(PYTEST) -n $(WORKERS) --dist loadfile -m "not long and $(OUTSIDE)" tests/gateway $(ARGS)
 
 test-vllm: $(BIN)/.dev ## The demo's adapter in a real vLLM (installs it in .venv-vllm)
 	bash scripts/vllm_env.sh

@@ -1,6 +1,11 @@
 """The upstream client against raw sockets: framing, pooling, the one retry, time limits, broken servers."""
 
 import asyncio
+import contextlib
+import socket
+import struct
+import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -340,3 +345,32 @@ def test_engine_urls_that_are_none(url: str) -> None:
 def test_host_headers() -> None:
     origins = [Origin("a", 80, False), Origin("a", 443, True), Origin("a", 81, False), Origin("::1", 9, False)]
     assert [origin.host_header for origin in origins] == ["a", "a", "a:81", "[::1]:9"]
+
+
+def test_a_server_that_resets_what_it_has_just_accepted_cannot_be_reached() -> None:
+    def reset(listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                accepted, _ = listener.accept()
+                accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                accepted.close()
+
+    def dawdle() -> None:
+        # The reset is there before whoever asked for the connection hears of it.
+        time.sleep(0.003)
+        asyncio.get_running_loop().call_soon(dawdle)
+
+    async def test() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            thread = threading.Thread(target=reset, args=(listener,))
+            thread.start()
+            dawdle()
+            pool, origin = Pool(), Origin("127.0.0.1", listener.getsockname()[1], False)
+            for _ in range(20):
+                with pytest.raises(UpstreamFailed):
+                    await fetch(pool, origin)
+            assert not pool.busy
+            listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+    run(test)

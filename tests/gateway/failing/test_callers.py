@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from modelyard.ports.limits import Limits, Tenant
-from tests.gateway.failing.engines import RawEngine
+from tests.gateway.failing.engines import Asked, RawEngine
 from tests.gateway.failing.live import Live, code_of, service
 from tests.gateway.harness import AUTH, KEY
 
@@ -109,19 +109,15 @@ DOUBLED: dict[str, tuple[bytes, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("case", DOUBLED)
-def test_what_the_limiter_counted_is_what_the_engine_got(
-    live: Live, raw: RawEngine, case: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_the_limiter_counted_is_what_the_engine_got(live: Live, raw: RawEngine, case: str) -> None:
     body, taken = DOUBLED[case]
-    reserved: list[int] = []
-    local = live.listening.gateway.state.permits.local
-    take = type(local).take
+    before, reserved = live.tokens_charged(), []
 
-    def noting(self: Any, subjects: Any, tokens: int, cost: int) -> Any:
-        reserved.append(tokens)
-        return take(self, subjects, tokens, cost)
+    async def script(asked: Asked) -> None:
+        reserved.append(live.tokens_charged() - before)
+        await asked.answer()
 
-    monkeypatch.setattr(type(local), "take", noting)
+    raw.script = script
     assert send(live, body).status_code == 200
     got = raw.asked[0].json
     assert {name: got[name] for name in taken} == taken

@@ -4,97 +4,28 @@ Only what is certainly wrong is refused. Fields that are not named here are neve
 """
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import msgspec
 
+from modelyard.gateway.dialects import shapes
 from modelyard.gateway.dialects.chat import NULL
 from modelyard.gateway.dialects.refusals import DECODE_ERRORS, refuse
 from modelyard.gateway.errors import Refusal
 
 Kind = Literal["chat", "completions", "embeddings", "responses", "messages"]
 
-_AtLeast0 = Annotated[int, msgspec.Meta(ge=0)]
-_AtLeast1 = Annotated[int, msgspec.Meta(ge=1)]
-_Temperature = Annotated[float, msgspec.Meta(ge=0)]
-_Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
-
 # Base64 of more than this is an image, a sound or a file, which engines do not count by its letters.
 _ENCODED = re.compile(rb'(?:;base64,|"data"\s*:\s*")([A-Za-z0-9+/=_\\-]{512,})')
 _CHARS_PER_FILE = 4000
 
 
-class _Turn(msgspec.Struct):
-    role: str
-
-
-class _Tool(msgspec.Struct):
-    type: str | None = None
-
-
-class _StreamOptions(msgspec.Struct):
-    include_usage: bool | None = None
-
-
-class _Metadata(msgspec.Struct):
-    user_id: str | None = None
-
-
-class _Shared(msgspec.Struct):
-    """What all requests may say."""
-
-    model: str | None = None
-    stream: bool | None = None
-    user: str | None = None
-    temperature: _Temperature | None = None
-    top_p: _Share | None = None
-
-
-class _Chat(_Shared):
-    messages: list[_Turn] | None = None
-    max_tokens: _AtLeast0 | None = None
-    max_completion_tokens: _AtLeast0 | None = None
-    n: _AtLeast1 | None = None
-    tools: list[_Tool] | None = None
-    stream_options: _StreamOptions | None = None
-    web_search_options: msgspec.Raw = NULL
-
-
-class _Completions(_Shared):
-    prompt: msgspec.Raw = NULL
-    max_tokens: _AtLeast0 | None = None
-    n: _AtLeast1 | None = None
-    best_of: _AtLeast1 | None = None
-    stream_options: _StreamOptions | None = None
-
-
-class _Embeddings(_Shared):
-    input: msgspec.Raw = NULL
-
-
-class _Responses(_Shared):
-    input: msgspec.Raw = NULL
-    max_output_tokens: _AtLeast1 | None = None
-    tools: list[_Tool] | None = None
-    safety_identifier: str | None = None
-    previous_response_id: str | None = None
-    store: bool | None = None
-    background: bool | None = None
-
-
-class _Messages(_Shared):
-    messages: list[_Turn] | None = None
-    max_tokens: _AtLeast1 | None = None
-    tools: list[_Tool] | None = None
-    metadata: _Metadata | None = None
-
-
 _TYPES: dict[Kind, Any] = {
-    "chat": _Chat,
-    "completions": _Completions,
-    "embeddings": _Embeddings,
-    "responses": _Responses,
-    "messages": _Messages,
+    "chat": shapes.Chat,
+    "completions": shapes.Completions,
+    "embeddings": shapes.Embeddings,
+    "responses": shapes.Responses,
+    "messages": shapes.Messages,
 }
 _decoders = {kind: msgspec.json.Decoder(type).decode for kind, type in _TYPES.items()}
 # The fields that the prompt is made of, and the one that there must be.
@@ -208,8 +139,6 @@ def _count(raw: bytes) -> int:
     count = len(raw)
     if b"base64" not in raw and b'"data"' not in raw:
         return count
-    if b"base64" not in raw and b'"data"' not in raw:
-        return count
     for found in _ENCODED.finditer(raw):
         count += _CHARS_PER_FILE - len(found[1])
     return count
@@ -219,7 +148,7 @@ def _missing(name: str, what: str) -> Refusal:
     return Refusal(400, f"invalid_{name}", f"'{name}' must be {what}.", param=name)
 
 
-def _read_chat(facts: Facts, said: _Chat) -> None:
+def _read_chat(facts: Facts, said: shapes.Chat) -> None:
     if not said.messages:
         raise _missing("messages", "a list of at least one object, each with a 'role'")
     facts.has_system = any(turn.role in _SYSTEM_ROLES for turn in said.messages)
@@ -230,21 +159,21 @@ def _read_chat(facts: Facts, said: _Chat) -> None:
     facts.has_hosted_tools = said.web_search_options != NULL or _are_hosted(said.tools)
 
 
-def _read_completions(facts: Facts, said: _Completions) -> None:
+def _read_completions(facts: Facts, said: shapes.Completions) -> None:
     facts.max_output_tokens = 16 if said.max_tokens is None else said.max_tokens
     prompts = _num_prompts(said.prompt)
     facts.n = max(said.n or 1, said.best_of or 1) * prompts
     facts.wants_usage = said.stream_options is not None and said.stream_options.include_usage is True
 
 
-def _read_embeddings(facts: Facts, said: _Embeddings) -> None:
+def _read_embeddings(facts: Facts, said: shapes.Embeddings) -> None:
     if said.input == NULL:
         raise _missing("input", "a text, or a list of them")
     if facts.stream:
         raise _missing("stream", "left out: embeddings are not streamed")
 
 
-def _read_responses(facts: Facts, said: _Responses) -> None:
+def _read_responses(facts: Facts, said: shapes.Responses) -> None:
     facts.max_output_tokens = said.max_output_tokens or 0
     facts.user = facts.user or said.safety_identifier or ""
     facts.previous = said.previous_response_id or ""
@@ -253,7 +182,7 @@ def _read_responses(facts: Facts, said: _Responses) -> None:
     facts.has_hosted_tools = bool(said.background) or _are_hosted(said.tools)
 
 
-def _read_messages(facts: Facts, said: _Messages) -> None:
+def _read_messages(facts: Facts, said: shapes.Messages) -> None:
     if not said.messages:
         raise _missing("messages", "a list of at least one object, each with a 'role'")
     facts.max_output_tokens = said.max_tokens or 0
@@ -271,7 +200,7 @@ _READERS: dict[Kind, Any] = {
 }
 
 
-def _are_hosted(tools: list[_Tool] | None) -> bool:
+def _are_hosted(tools: list[shapes.Tool] | None) -> bool:
     return bool(tools) and any(tool.type not in _OWN_TOOLS for tool in tools or ())
 
 

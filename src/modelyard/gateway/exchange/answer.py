@@ -4,13 +4,12 @@ The id becomes the gateway's, the model becomes the service's name; every other 
 writes its JSON as all known ones do. Where it does not, the object is taken apart and put together again.
 """
 
-from typing import Annotated, Any
-
 import msgspec
 
 from modelyard.gateway.dialects.chat import NULL
 from modelyard.gateway.dialects.refusals import DECODE_ERRORS
 from modelyard.gateway.errors import malformed
+from modelyard.gateway.exchange import shapes
 
 _NOTHING = (b"null", b"[]")
 
@@ -18,53 +17,11 @@ _fields_of = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _encode = msgspec.json.Encoder().encode
 
 
-class _Said(msgspec.Struct):
-    """A message, or a piece of one."""
-
-    content: str | list[Any] | None = None
-    reasoning_content: str | None = None
-    tool_calls: msgspec.Raw = NULL
-
-
-class _Choice(msgspec.Struct):
-    index: int = 0
-    delta: _Said | None = None
-    message: _Said | None = None
-    text: str | None = None
-    finish_reason: str | None = None
-
-
-# More is no count: it would not fit the records.
-_Count = Annotated[int, msgspec.Meta(le=1_000_000_000)]
-
-
-class _Usage(msgspec.Struct):
-    prompt_tokens: _Count = 0
-    completion_tokens: _Count | None = None
-
-
-class _Fault(msgspec.Struct):
-    code: str | int | None = None
-
-
-class _Whole(msgspec.Struct):
-    id: str
-    model: str
-    choices: list[_Choice]
-    usage: _Usage | None = None
-
-
-class _Chunk(msgspec.Struct):
-    choices: list[_Choice]
-    usage: _Usage | None = None
-    error: msgspec.Raw = NULL
-
-
-_whole_of = msgspec.json.Decoder(_Whole)
-_chunks_of = msgspec.json.Decoder(list[_Chunk])
-_choices_of = msgspec.json.Decoder(list[_Choice])
-_usage_of = msgspec.json.Decoder(_Usage | None)
-_fault_of = msgspec.json.Decoder(_Fault)
+_whole_of = msgspec.json.Decoder(shapes.Whole)
+_chunks_of = msgspec.json.Decoder(list[shapes.Chunk])
+_choices_of = msgspec.json.Decoder(list[shapes.Choice])
+_usage_of = msgspec.json.Decoder(shapes.Usage | None)
+_fault_of = msgspec.json.Decoder(shapes.Fault)
 
 
 class Answer:
@@ -160,7 +117,7 @@ class Answer:
         """How to stamp chunks such as this one; None where it cannot be done blindly."""
         return Stamp.of(data, self._id, self._model)
 
-    def _stamp_whole(self, body: bytes, whole: _Whole) -> bytes:
+    def _stamp_whole(self, body: bytes, whole: shapes.Whole) -> bytes:
         ids, models = b'"id":' + _encode(whole.id), b'"model":' + _encode(whole.model)
         if body.count(ids) != 1 or body.count(models) != 1:
             return self._stamped(_fields_of.decode(body))
@@ -188,11 +145,11 @@ class Answer:
         fields["model"] = self._model
         return _encode(fields)
 
-    def _note_piece(self, choices: list[_Choice]) -> None:
+    def _note_piece(self, choices: list[shapes.Choice]) -> None:
         if self._note_choices(choices) and not self.counted:
             self.completion_tokens += 1
 
-    def _note_choices(self, choices: list[_Choice]) -> bool:
+    def _note_choices(self, choices: list[shapes.Choice]) -> bool:
         heard = False
         for choice in choices:
             said = choice.delta or choice.message
@@ -216,7 +173,7 @@ class Answer:
         if usage is not None:
             self._note_counts(usage)
 
-    def _note_counts(self, usage: _Usage) -> None:
+    def _note_counts(self, usage: shapes.Usage) -> None:
         if usage.completion_tokens is None:
             return
         before = self.completion_tokens if self.counts_apart and self.counted else 0

@@ -31,8 +31,8 @@ _SINGLE = frozenset(
 logger = logging.getLogger(__name__)
 
 
-class Inbound(asyncio.Protocol):
-    """The reading half of a connection."""
+class Inbound:
+    """The reading half of a connection: a protocol for asyncio's transports, which ask for no base class."""
 
     __slots__ = (
         "_body",

@@ -7,7 +7,7 @@ import socket
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from time import monotonic
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -91,10 +91,9 @@ class Server:
         """Listen."""
         context = self._tls.context if self._tls else None
         timeouts: dict[str, Any] = {"ssl_handshake_timeout": self.settings.head_s} if context else {}
+        make = cast("Callable[[], asyncio.Protocol]", lambda: Connection(self))
         for listener in sockets:
-            made = await self.loop.create_server(
-                lambda: Connection(self), sock=listener, backlog=_BACKLOG, ssl=context, **timeouts
-            )
+            made = await self.loop.create_server(make, sock=listener, backlog=_BACKLOG, ssl=context, **timeouts)
             self._listeners.append(made)
         self._sweep()
 

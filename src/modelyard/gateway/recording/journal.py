@@ -14,7 +14,6 @@ import contextlib
 import fcntl
 import logging
 import os
-import weakref
 from collections import deque
 from pathlib import Path
 from time import monotonic
@@ -51,7 +50,7 @@ class Journal:
         self._waiting_since_s = 0.0
         self.num_entries = 0
         self.num_bytes = 0
-        _forked.add(self)
+        _open.add(self)
 
     @property
     def start(self) -> str:
@@ -107,6 +106,7 @@ class Journal:
         _sync(self._retired)
         while self._retired:
             os.close(self._retired.pop())
+        _open.discard(self)
 
     def _write(self, line: bytes) -> bool:
         try:
@@ -177,11 +177,11 @@ class Journal:
             logger.error("the journal in %s cannot be written, entries are kept in memory: %s", self.folder, error)
 
 
-_forked: "weakref.WeakSet[Journal]" = weakref.WeakSet()
+_open: set[Journal] = set()
 
 
 def _begin_all_anew() -> None:
-    for journal in _forked:
+    for journal in list(_open):
         journal._begin_anew()
 
 

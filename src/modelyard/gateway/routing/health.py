@@ -12,6 +12,9 @@ CLOSED, PAUSED, OPEN, TRYING = "closed", "paused", "open", "trying"
 _MAX_OPEN_S = 60.0
 _MAX_TRIAL_S = 60.0
 _PAUSE_S = 1.0
+_RETRY_WINDOW_S = 10.0
+_HALF_LIFE_S = 30.0
+_BOUNDS_S = tuple([0.001 * 1.1**step for step in range(150)])  # 1 ms to 24 minutes
 
 
 class Circuit:
@@ -167,8 +170,6 @@ class RetryBudget:
 
     __slots__ = ("_half_s", "_old_requests", "_old_retries", "_requests", "_retries", "num_refused", "num_retries")
 
-    _WINDOW_S = 10.0
-
     def __init__(self) -> None:
         self._half_s = 0.0
         self._requests = self._retries = self._old_requests = self._old_retries = 0
@@ -177,7 +178,7 @@ class RetryBudget:
 
     def note_request(self, now_s: float) -> None:
         """Count a caller's request."""
-        if now_s - self._half_s >= self._WINDOW_S / 2:
+        if now_s - self._half_s >= _RETRY_WINDOW_S / 2:
             self._roll(now_s)
         self._requests += 1
 
@@ -196,9 +197,9 @@ class RetryBudget:
 
     def _roll(self, now_s: float) -> None:
         age = now_s - self._half_s
-        if age < self._WINDOW_S / 2:
+        if age < _RETRY_WINDOW_S / 2:
             return
-        fresh = age < self._WINDOW_S
+        fresh = age < _RETRY_WINDOW_S
         self._old_requests, self._old_retries = (self._requests, self._retries) if fresh else (0, 0)
         self._requests = self._retries = 0
         self._half_s = now_s
@@ -209,11 +210,8 @@ class Latencies:
 
     __slots__ = ("_start_s", "_unit", "_unit_s", "weights")
 
-    _BOUNDS_S = tuple(0.001 * 1.1**step for step in range(150))  # 1 ms to 24 minutes
-    _HALF_LIFE_S = 30.0
-
     def __init__(self) -> None:
-        self.weights = [0.0] * (len(self._BOUNDS_S) + 1)
+        self.weights = [0.0] * (len(_BOUNDS_S) + 1)
         self._start_s = 0.0
         self._unit = 1.0  # the weight of an observation now, brought up to date once a second
         self._unit_s = 0.0
@@ -222,7 +220,7 @@ class Latencies:
         """Count one duration."""
         if now_s - self._unit_s >= 1.0:
             self._age(now_s)
-        self.weights[bisect_left(self._BOUNDS_S, seconds)] += self._unit
+        self.weights[bisect_left(_BOUNDS_S, seconds)] += self._unit
 
     def count(self, now_s: float) -> float:
         """How many observations there are, each weighed by its age."""
@@ -235,15 +233,15 @@ class Latencies:
         if total <= 0:
             return 0.0
         running = 0.0
-        for bound, weight in zip(self._BOUNDS_S, self.weights, strict=False):
+        for bound, weight in zip(_BOUNDS_S, self.weights, strict=False):
             running += weight
             if running >= share * total:
                 return bound
-        return self._BOUNDS_S[-1]
+        return _BOUNDS_S[-1]
 
     def _age(self, now_s: float) -> None:
         """Weights grow forward instead of decaying, and are scaled down when they grow large."""
-        half_lives = (now_s - self._start_s) / self._HALF_LIFE_S
+        half_lives = (now_s - self._start_s) / _HALF_LIFE_S
         if half_lives > 64:
             factor = 0.5**half_lives
             self.weights = [weight * factor if weight else 0.0 for weight in self.weights]

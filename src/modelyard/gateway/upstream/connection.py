@@ -25,8 +25,10 @@ Pump = Callable[[bytes, float], bool]
 """Takes what one read brought, and the monotonic moment; says whether who waits is to be told."""
 
 
-class Connection(asyncio.Protocol):
-    """`chunks` holds the body's pieces that nobody took yet, unless `pump` takes them as they come.
+class Connection:
+    """A protocol for asyncio's transports, which ask for no base class.
+
+    `chunks` holds the body's pieces that nobody took yet, unless `pump` takes them as they come.
 
     `news` fires where there is something new: a head, pieces without a pump, the end, a failure.
     """

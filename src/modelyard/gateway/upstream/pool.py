@@ -6,8 +6,10 @@ before a single byte came back, which is what a server that has just closed an i
 
 import asyncio
 import ssl
+from collections.abc import Callable
 from math import inf
 from time import monotonic
+from typing import cast
 
 from modelyard.gateway.errors import UpstreamFailed, timed_out, unreachable
 from modelyard.gateway.upstream.connection import Connection
@@ -33,7 +35,8 @@ class Line:
         """An idle connection, None where there is none."""
         while self.idle:
             connection = self.idle.pop()
-            if not connection.closed:
+            # A transport whose other side has left is closing some time before `connection_lost` says so.
+            if not connection.closed and not connection.transport.is_closing():
                 return connection
         return None
 
@@ -74,14 +77,15 @@ class Line:
         origin = self.origin
         try:
             async with asyncio.timeout(limit_s):
+                make = cast("Callable[[], asyncio.Protocol]", lambda: Connection(self))
                 _, connection = await asyncio.get_running_loop().create_connection(
-                    lambda: Connection(self), origin.host, origin.port, ssl=self._pool.context(origin)
+                    make, origin.host, origin.port, ssl=self._pool.context(origin)
                 )
         except TimeoutError as error:
             raise timed_out("connection", limit_s) from error
         except (OSError, ValueError) as error:
             raise unreachable() from error
-        return connection
+        return cast(Connection, connection)
 
 
 class Pool:
@@ -117,6 +121,9 @@ class Pool:
                     raise
                 self.num_retries += 1
         connection = await line.connect(min(timeouts.connect_s, until_s - monotonic()))
+        if connection.closed:
+            # It was lost before who asked for it heard that it was there.
+            raise unreachable()
         await _exchange(connection, head, body, timeouts, until_s)
         return connection
 
