@@ -21,7 +21,7 @@ import msgspec
 
 import pace
 import wrk
-from gateways import KINDS, Gateway, Kind, running, upstream
+from gateways import KINDS, OURS, Gateway, Kind, running, upstream
 from processes import Peak
 
 WORKLOADS = ("whole", "burst", "paced")
@@ -68,7 +68,8 @@ def main() -> None:
 def _chosen(only: str) -> list[Kind]:
     for kind in KINDS:
         if not kind.there:
-            print(f"{kind.name} is left out: bash benchmarks/peers/setup_gateway.sh installs it", file=sys.stderr)
+            made = "make compiled" if kind is OURS else "bash benchmarks/peers/setup_gateway.sh"
+            print(f"{kind.name} is left out: '{made}' makes it", file=sys.stderr)
     return [kind for kind in KINDS if kind.there and (not only or kind.name in only.split(","))]
 
 

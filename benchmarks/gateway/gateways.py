@@ -20,6 +20,8 @@ from processes import Process, free_port
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
+SOURCES, COMPILED = ROOT / "src", ROOT / "build/compiled"
+_DONE = COMPILED / ".done"
 NUM_USERS = 64
 
 
@@ -89,13 +91,21 @@ def ended(process: Process) -> Iterator[Process]:
 
 
 def start_ours(folder: Path, port: int, upstream_port: int, cores: set[int] | None = None) -> Process:
-    """Our gateway with the table in `routes.json`, made where there is none."""
+    """Our gateway with the table in `routes.json`, made where there is none: compiled, where `make compiled` was run."""
+    return _start(COMPILED if _DONE.exists() else SOURCES, folder, port, upstream_port, cores)
+
+
+def _start_plain(folder: Path, port: int, upstream_port: int, cores: set[int] | None) -> Process:
+    return _start(SOURCES, folder, port, upstream_port, cores)
+
+
+def _start(code: Path, folder: Path, port: int, upstream_port: int, cores: set[int] | None) -> Process:
     table = folder / "routes.json"
     if not table.exists():
         routes.write(table, upstream_port)
     command = [sys.executable, "-m", "modelyard.gateway.server", "--port", str(port)]
     command += ["--table", str(table), "--journal", str(folder / "journal")]
-    return Process(command, folder / "gateway.log", environment={"PYTHONPATH": str(ROOT / "src")}, cores=cores)
+    return Process(command, folder / "gateway.log", environment={"PYTHONPATH": str(code)}, cores=cores)
 
 
 def _start_nginx(folder: Path, port: int, upstream_port: int, cores: set[int] | None) -> Process:
@@ -146,9 +156,10 @@ _ROUTER = ROOT / ".venv-peers-gateway/bin/vllm-router"
 _PORTKEY = ROOT / ".venv-peers-portkey/node_modules/@portkey-ai/gateway/build/start-server.js"
 _LITELLM = ROOT / ".venv-peers-litellm/bin/litellm"
 
-OURS = Kind(name="modelyard", start=start_ours, headers=_bearer)
+OURS = Kind(name="modelyard", start=start_ours, needs=_DONE, headers=_bearer)
+PLAIN = Kind(name="modelyard-plain", start=_start_plain, headers=_bearer)
 NGINX = Kind(name="nginx", start=_start_nginx, needs=Path(shutil.which("nginx") or "/nonexistent"))
 ROUTER = Kind(name="vllm-router", start=_start_router, needs=_ROUTER)
 PORTKEY = Kind(name="portkey", start=_start_portkey, needs=_PORTKEY, share=0.1, rate=100, headers=_portkey_headers)
 LITELLM = Kind(name="litellm", start=_start_litellm, needs=_LITELLM, share=0.01, rate=10, headers=_bearer)
-KINDS = (OURS, NGINX, ROUTER, PORTKEY, LITELLM)
+KINDS = (OURS, PLAIN, NGINX, ROUTER, PORTKEY, LITELLM)

@@ -13,7 +13,6 @@ import redis
 from modelyard.gateway.limits.calendar import Calendar
 from modelyard.gateway.limits.local import LocalLimits
 from modelyard.gateway.limits.subjects import Subjects
-from modelyard.gateway.recording.journal import Journal
 from modelyard.ports.interaction import Interaction
 from modelyard.ports.limits import Limits, Tenant
 from modelyard.ports.routes import Key, RouteTable, Service
@@ -73,17 +72,6 @@ def spent(cost: int, at_ms: int, **changes: str) -> Interaction:
     return Interaction(
         id="i", at_ms=at_ms, role="champion", propensity=1.0, table_version=1, cost_nanousd=cost, **{**names, **changes}
     )
-
-
-class Placed(Journal):
-    """A journal that says how far it is written."""
-
-    @property
-    def start(self) -> str:
-        return self._start
-
-    def position(self) -> tuple[str, int, int] | None:
-        return None if self.backlog else (self._start, self._number, self._size)
 
 
 class RedisServer:

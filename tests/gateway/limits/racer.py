@@ -12,14 +12,15 @@ from modelyard.core.clock import now_ms
 from modelyard.gateway.errors import Refusal
 from modelyard.gateway.limits.recovery import Recovery
 from modelyard.gateway.limits.shared import SharedLimits, SharedSettings
+from modelyard.gateway.recording.journal import Journal
 from modelyard.ports.limits import Limits
-from tests.gateway.limits.harness import Placed, limits_of, spent, table
+from tests.gateway.limits.harness import limits_of, spent, table
 
 BUDGET = 500_000
 ROUTES = table(tenant=Limits(daily_nanousd=BUDGET))
 
 
-async def client(limits: SharedLimits, journal: Placed, reserve: int) -> None:
+async def client(limits: SharedLimits, journal: Journal, reserve: int) -> None:
     subjects = limits.local.subjects.of("acme", "k1", "support")
     while True:
         try:
@@ -37,7 +38,7 @@ async def client(limits: SharedLimits, journal: Placed, reserve: int) -> None:
 
 async def main(url: str, folder: Path, clients: int, reserve: int) -> None:
     local = limits_of(ROUTES)
-    journal = Placed(folder)
+    journal = Journal(folder)
     recovery = Recovery(folder, journal.start, journal.position, local.calendar)
     limits = SharedLimits(SharedSettings(url=url, timeout_s=5.0, on_redis_down="closed"), local, recovery)
     await limits.start()

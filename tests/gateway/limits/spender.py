@@ -10,8 +10,9 @@ from pathlib import Path
 from modelyard.core.clock import now_ms
 from modelyard.gateway.limits import spends
 from modelyard.gateway.limits.spends import Spends
+from modelyard.gateway.recording.journal import Journal
 from modelyard.ports.limits import Limits
-from tests.gateway.limits.harness import Placed, limits_of, spent, table
+from tests.gateway.limits.harness import limits_of, spent, table
 
 BUDGETS = Limits(daily_nanousd=10**15, monthly_nanousd=10**15)
 
@@ -19,7 +20,7 @@ BUDGETS = Limits(daily_nanousd=10**15, monthly_nanousd=10**15)
 async def main(folder: Path) -> None:
     spends.INTERVAL_S = 0.02
     local = limits_of(table(tenant=BUDGETS, user=BUDGETS))
-    journal = Placed(folder / "journal", segment_bytes=20_000)
+    journal = Journal(folder / "journal", segment_bytes=20_000)
     saver = Spends(local, folder / "spends.json", folder / "journal", journal.position)
     saver.restore()
     saving = asyncio.create_task(saver.run())

@@ -20,10 +20,11 @@ from modelyard.gateway.limits import shared as module
 from modelyard.gateway.limits.local import Grant, LocalLimits
 from modelyard.gateway.limits.recovery import Recovery
 from modelyard.gateway.limits.shared import SharedGrant, SharedLimits, SharedSettings
+from modelyard.gateway.recording.journal import Journal
 from modelyard.ports.interaction import Interaction
 from modelyard.ports.limits import Limits
 from tests.gateway.harness import read_entries
-from tests.gateway.limits.harness import Placed, RedisServer, limits_of, run_async, spent, table
+from tests.gateway.limits.harness import RedisServer, limits_of, run_async, spent, table
 from tests.gateway.limits.proxy import Proxy
 
 BUDGET = table(tenant=Limits(daily_nanousd=1000, monthly_nanousd=5000, concurrency=5), key=Limits(concurrency=4))
@@ -299,7 +300,7 @@ async def test_in_a_long_outage_the_journal_is_the_queue(
 ) -> None:
     monkeypatch.setattr(module, "MAX_WAITING", 50)
     local = limits_of(BUDGET)
-    journal = Placed(tmp_path)
+    journal = Journal(tmp_path)
     recovery = Recovery(tmp_path, journal.start, journal.position, local.calendar)
     limits = SharedLimits(SharedSettings(url=redis_server.url, on_redis_down="open"), local, recovery)
     await limits.start()

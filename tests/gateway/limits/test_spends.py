@@ -12,15 +12,16 @@ from modelyard.gateway.errors import Refusal
 from modelyard.gateway.limits.local import LocalLimits
 from modelyard.gateway.limits.spends import Spends
 from modelyard.gateway.limits.subjects import user_scope
+from modelyard.gateway.recording.journal import Journal
 from modelyard.ports.interaction import Interaction
 from modelyard.ports.limits import Limits
 from tests.gateway.harness import read_entries
-from tests.gateway.limits.harness import Clock, Placed, limits_of, run_async, spent, table
+from tests.gateway.limits.harness import Clock, limits_of, run_async, spent, table
 
 BUDGETS = Limits(daily_nanousd=10**15, monthly_nanousd=10**15)
 
 
-def spends_of(local: LocalLimits, folder: Path, journal: Placed) -> Spends:
+def spends_of(local: LocalLimits, folder: Path, journal: Journal) -> Spends:
     return Spends(local, folder / "spends.json", folder / "journal", journal.position)
 
 
@@ -31,7 +32,7 @@ def held(local: LocalLimits, scope: bytes = b"t:acme") -> tuple[int, int, int, i
 
 def restarted(folder: Path, clock: Clock | None = None) -> LocalLimits:
     local = limits_of(table(tenant=BUDGETS, user=BUDGETS), clock)
-    spends_of(local, folder, Placed(folder / "journal")).restore()
+    spends_of(local, folder, Journal(folder / "journal")).restore()
     return local
 
 
@@ -54,7 +55,7 @@ def test_killed_at_random_and_started_again_nothing_is_lost_or_counted_twice(tmp
 async def test_a_checkpoint_and_what_came_after_it(tmp_path: Path) -> None:
     clock = Clock()
     local = limits_of(table(tenant=BUDGETS), clock)
-    journal = Placed(tmp_path / "journal")
+    journal = Journal(tmp_path / "journal")
     spends = spends_of(local, tmp_path, journal)
     spends.restore()
     subjects = local.subjects.of("acme", "k1", "support")
@@ -77,7 +78,7 @@ async def test_a_checkpoint_and_what_came_after_it(tmp_path: Path) -> None:
 @run_async
 async def test_shadows_do_not_count_and_a_torn_line_is_passed_over(tmp_path: Path) -> None:
     clock = Clock()
-    journal = Placed(tmp_path / "journal")
+    journal = Journal(tmp_path / "journal")
     at_ms = int(clock.wall_s * 1000)
     journal.append(spent(10, at_ms))
     journal.append(spent(500, at_ms, shadow_of="i"))
@@ -92,7 +93,7 @@ async def test_shadows_do_not_count_and_a_torn_line_is_passed_over(tmp_path: Pat
 @run_async
 async def test_no_checkpoint_while_entries_wait(tmp_path: Path) -> None:
     local = limits_of(table(tenant=BUDGETS), Clock())
-    journal = Placed(tmp_path / "journal")
+    journal = Journal(tmp_path / "journal")
     spends = spends_of(local, tmp_path, journal)
     assert not await spends.save()
     spends.restore()
@@ -111,7 +112,7 @@ async def test_a_damaged_checkpoint_is_made_good_by_the_journal(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     clock = Clock()
-    journal = Placed(tmp_path / "journal")
+    journal = Journal(tmp_path / "journal")
     journal.append(spent(10, int(clock.wall_s * 1000)))
     (tmp_path / "spends.json").write_bytes(b"{")
     assert held(restarted(tmp_path, clock)) == (10, 10, 10, 10)
@@ -122,10 +123,10 @@ async def test_a_damaged_checkpoint_is_made_good_by_the_journal(
 async def test_what_another_process_wrote_after_our_start_counts_at_the_next(tmp_path: Path) -> None:
     """An old process that drains while the new one has begun."""
     clock = Clock()
-    old = Placed(tmp_path / "journal")
+    old = Journal(tmp_path / "journal")
     old.append(spent(1, int(clock.wall_s * 1000)))
     local = limits_of(table(tenant=BUDGETS), clock)
-    journal = Placed(tmp_path / "journal")
+    journal = Journal(tmp_path / "journal")
     spends = spends_of(local, tmp_path, journal)
     spends.restore()
     journal.append(spent(10, int(clock.wall_s * 1000)))
@@ -138,10 +139,10 @@ async def test_what_another_process_wrote_after_our_start_counts_at_the_next(tmp
 @run_async
 async def test_a_budget_that_was_spent_refuses_after_a_restart(tmp_path: Path) -> None:
     clock = Clock()
-    journal = Placed(tmp_path / "journal")
+    journal = Journal(tmp_path / "journal")
     journal.append(spent(100, int(clock.wall_s * 1000)))
     local = limits_of(table(user=Limits(daily_nanousd=100)), clock)
-    spends_of(local, tmp_path, Placed(tmp_path / "journal")).restore()
+    spends_of(local, tmp_path, Journal(tmp_path / "journal")).restore()
     local.take(local.subjects.of("acme", "k1", "support", "bob"), 0, 1)
     with pytest.raises(Refusal, match="user 'ann' of tenant 'acme'"):
         local.take(local.subjects.of("acme", "k1", "support", "ann"), 0, 1)
@@ -151,7 +152,7 @@ async def test_a_budget_that_was_spent_refuses_after_a_restart(tmp_path: Path) -
 async def test_a_new_day_forgets_the_day_and_keeps_the_month(tmp_path: Path) -> None:
     clock = Clock()
     local = limits_of(table(tenant=BUDGETS), clock)
-    journal = Placed(tmp_path / "journal")
+    journal = Journal(tmp_path / "journal")
     spends = spends_of(local, tmp_path, journal)
     spends.restore()
     journal.append(spent(10, int(clock.wall_s * 1000)))

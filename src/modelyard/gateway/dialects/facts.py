@@ -137,7 +137,8 @@ class Facts:
 
 def _count(raw: bytes) -> int:
     count = len(raw)
-    if b"base64" not in raw and b'"data"' not in raw:
+    # Only a message that is made of parts, each with its type, can hold a file.
+    if b'"type"' not in raw or (b"base64" not in raw and b'"data"' not in raw):
         return count
     for found in _ENCODED.finditer(raw):
         count += _CHARS_PER_FILE - len(found[1])

@@ -118,10 +118,9 @@ class Answer:
         return Stamp.of(data, self._id, self._model)
 
     def _stamp_whole(self, body: bytes, whole: shapes.Whole) -> bytes:
-        ids, models = b'"id":' + _encode(whole.id), b'"model":' + _encode(whole.model)
-        if body.count(ids) != 1 or body.count(models) != 1:
-            return self._stamped(_fields_of.decode(body))
-        return body.replace(ids, b'"id":' + self._id).replace(models, b'"model":' + bytes(self._model))
+        stamped = _swap(body, b'"id":' + _encode(whole.id), b'"id":' + self._id)
+        stamped = _swap(stamped, b'"model":' + _encode(whole.model), b'"model":' + bytes(self._model))
+        return stamped or self._stamped(_fields_of.decode(body))
 
     def _rewrite_strange(self, body: bytes) -> bytes:
         try:
@@ -228,3 +227,12 @@ class Stamp:
     def apply(self, data: bytes) -> bytes:
         """The objects with our values."""
         return data.replace(self._id, self._our_id).replace(self._model, self._our_model)
+
+
+def _swap(data: bytes, theirs: bytes, ours: bytes) -> bytes:
+    """The data with one thing instead of another that it has exactly once; nothing where it has not."""
+    at = data.find(theirs)
+    end = at + len(theirs)
+    if at < 0 or data.find(theirs, end) >= 0:
+        return b""
+    return b"%b%b%b" % (data[:at], ours, data[end:])
