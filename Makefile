@@ -94,7 +94,7 @@ bench: $(BIN)/.dev ## Data preparation beside its peers: speed, memory, near-dup
 	$(BIN)/python benchmarks/near_duplicates.py
 	$(BIN)/python benchmarks/personal_data.py
 
-bench-gateway: $(BIN)/.dev ## The gateway beside nginx, vllm-router, Portkey and LiteLLM (needs wrk; about 20 minutes)
+bench-gateway: compiled ## The gateway beside nginx, vllm-router, Portkey and LiteLLM (needs wrk; about 20 minutes)
 	bash benchmarks/peers/setup_gateway.sh
 	$(BIN)/python benchmarks/gateway/compare.py $(ARGS)
 
@@ -102,4 +102,4 @@ lock: $(BIN)/.dev ## Write requirements.lock from the environment as it is
 	$(BIN)/python scripts/lock.py > requirements.lock.new && mv requirements.lock.new requirements.lock
 
 clean: ## Remove the environments and what the demo made
-	rm -rf $(VENV) .venv-vllm .venv-llamacpp .venv-gguf .venv-quantize .modelyard
+	rm -rf $(VENV) build .venv-vllm .venv-llamacpp .venv-gguf .venv-quantize .modelyard

@@ -5,8 +5,10 @@ benchmarks/peers/setup_gateway.sh makes. Each is set up as its documentation say
 has no database. They do less than ours in the same run: see docs/gateway/benchmarks.md.
 """
 
+import os
 import shutil
 import sys
+import sysconfig
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,6 +23,10 @@ from processes import Process, free_port
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 SOURCES, COMPILED = ROOT / "src", ROOT / "build/compiled"
+# Of the version that `make compiled` was run with. Distributions and images ship one that was built with profile-guided
+# optimisation, which is worth a sixth; one that was built by hand, by pyenv say, mostly was not.
+PYTHON = os.environ.get("GATEWAY_PYTHON", sys.executable)
+PACKAGES = sysconfig.get_path("purelib")
 _DONE = COMPILED / ".done"
 NUM_USERS = 64
 
@@ -91,7 +97,7 @@ def ended(process: Process) -> Iterator[Process]:
 
 
 def start_ours(folder: Path, port: int, upstream_port: int, cores: set[int] | None = None) -> Process:
-    """Our gateway with the table in `routes.json`, made where there is none: compiled, where `make compiled` was run."""
+    """Our gateway, compiled where `make compiled` was run, with the table in `routes.json` or a new one there."""
     return _start(COMPILED if _DONE.exists() else SOURCES, folder, port, upstream_port, cores)
 
 
@@ -103,9 +109,9 @@ def _start(code: Path, folder: Path, port: int, upstream_port: int, cores: set[i
     table = folder / "routes.json"
     if not table.exists():
         routes.write(table, upstream_port)
-    command = [sys.executable, "-m", "modelyard.gateway.server", "--port", str(port)]
+    command = [PYTHON, "-m", "modelyard.gateway.server", "--port", str(port)]
     command += ["--table", str(table), "--journal", str(folder / "journal")]
-    return Process(command, folder / "gateway.log", environment={"PYTHONPATH": str(code)}, cores=cores)
+    return Process(command, folder / "gateway.log", environment={"PYTHONPATH": f"{code}:{PACKAGES}"}, cores=cores)
 
 
 def _start_nginx(folder: Path, port: int, upstream_port: int, cores: set[int] | None) -> Process:

@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from modelyard.core.errors import InvalidInput, MissingExtra, ModelyardError
+from modelyard.gateway import app
 from modelyard.gateway.app import Gateway
 from modelyard.gateway.guards.logs import configure_logging
 from modelyard.gateway.http import Cors, HttpSettings, Server, Tls, bind_all, run, supervise
@@ -27,6 +28,9 @@ _EXPOSED = (
     *("retry-after", "age"),
 )
 _REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
+
+# See docs/gateway/benchmarks.md for what it is worth, and for how to have it.
+COMPILED = not app.__file__.endswith(".py")
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +64,8 @@ def serve(settings: GatewaySettings) -> int:
     try:
         host, port = sockets[0].getsockname()[:2]
         scheme = "https" if settings.tls_certificate else "http"
-        logger.info("the gateway listens on %s://%s:%d", scheme, f"[{host}]" if ":" in host else host, port)
+        address = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+        logger.info("the gateway listens on %s, its hot path %s", address, "compiled" if COMPILED else "not compiled")
         if settings.workers == 1:
             return _work(settings, sockets[0])
         clear(metrics_folder(settings))
