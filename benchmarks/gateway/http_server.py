@@ -20,7 +20,7 @@ from typing import Any
 
 import uvicorn
 
-from modelyard.gateway.errors import Refusal, error_body
+from modelyard.gateway.errors import Refusal, openai_error
 from modelyard.gateway.http import Reply, Request, Server, bind, run
 
 ANSWER = b'{"text":"' + b"word " * 118 + b'"}'
@@ -59,7 +59,7 @@ class Handler:
             reply.finish(CHUNK)
 
     def failed(self, refusal: Refusal, request: Request | None) -> bytes:
-        return error_body(refusal.status, refusal.code, refusal.seen)
+        return openai_error(refusal.status, refusal.code, refusal.seen)
 
 
 class Floor(asyncio.Protocol):

@@ -7,7 +7,7 @@ import msgspec
 
 from modelyard.core.ids import new_id
 from modelyard.gateway.dialects.dialect import PATHS, error_body
-from modelyard.gateway.dialects.facts import Kind
+from modelyard.gateway.dialects.said import Kind
 from modelyard.gateway.errors import Refusal
 from modelyard.gateway.exchange.call import Call
 from modelyard.gateway.exchange.counting import Counting

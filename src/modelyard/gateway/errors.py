@@ -81,7 +81,7 @@ def refused(refusal: Refusal) -> UpstreamFailed:
     return UpstreamFailed(refusal.status, refusal.code, refusal.seen)
 
 
-def error_body(status: int, code: str, message: str, param: str | None = None) -> bytes:
+def openai_error(status: int, code: str, message: str, param: str | None = None) -> bytes:
     """OpenAI's error body, with real nulls."""
     kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
     return msgspec.json.encode({"error": {"message": message, "type": kind, "param": param, "code": code}})

@@ -25,8 +25,8 @@ from modelyard.gateway.recording.journal import Journal
 from modelyard.gateway.recording.ledger import Ledger
 from modelyard.gateway.recording.metrics import Metrics
 from modelyard.gateway.recording.snapshots import Snapshots
-from modelyard.gateway.routing import metrics as routing_metrics
 from modelyard.gateway.routing.engines import Poller
+from modelyard.gateway.routing.families import families
 from modelyard.gateway.settings import GatewaySettings
 from modelyard.gateway.table import TableFile
 from modelyard.gateway.upstream import Pool, parse_origin
@@ -104,7 +104,7 @@ class GatewayState:
         routes = self.table.routes
         if routes is None:
             return
-        yield from routing_metrics.families(routes.plan.snapshot(monotonic()))
+        yield from families(routes.plan.snapshot(monotonic()))
         found = [((name, *what), count) for name, counted in routes.findings.items() for what, count in counted.items()]
         yield Family("filtered_total", "counter", "What filters found.", ("service", "filter", "found"), found)
         alarms = self.permits.alarms.all()

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from modelyard.gateway.dialects.dialect import KINDS, error_body, fields_for, reader_for
-from modelyard.gateway.dialects.facts import Facts, Kind
+from modelyard.gateway.dialects.said import Kind, Said
 from modelyard.gateway.errors import Refusal, UpstreamFailed
 
 MODEL = msgspec.Raw(b'"support"')
@@ -38,7 +38,7 @@ def whole(message: dict[str, Any], finish: str = "stop", **choice: Any) -> bytes
 def translated(kind: Kind, *pieces: bytes, **fields: Any) -> bytes:
     """All that the caller of a stream gets."""
     least = {"messages": {"messages": [{"role": "user", "content": "hi"}]}, "responses": {"input": "hi"}}
-    facts = Facts(kind, json.dumps({"model": "support", **least[kind], **fields}).encode())
+    facts = Said(kind, json.dumps({"model": "support", **least[kind], **fields}).encode())
     reader = reader_for(facts, "our-id", MODEL, is_native=False)
     return b"".join(reader.feed(piece) for piece in pieces) + reader.end()
 
@@ -58,7 +58,7 @@ class Script:
         kind = KINDS[scope["path"]]
         status, media, pieces = 200, b"application/json", []
         try:
-            facts = Facts(kind, body)
+            facts = Said(kind, body)
             fields = fields_for(facts, is_native=False)
             self.asked = {name: msgspec.json.decode(raw) for name, raw in fields.items()}
             reader = reader_for(facts, "our-id", MODEL, is_native=False, request_id="req-1")

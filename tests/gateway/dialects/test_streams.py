@@ -8,11 +8,11 @@ import msgspec
 import pytest
 
 from modelyard.gateway.dialects.dialect import reader_for
-from modelyard.gateway.dialects.facts import Facts, Kind
 from modelyard.gateway.dialects.messages.passing import Passing as MessagesPassing
 from modelyard.gateway.dialects.passing import Embeddings
 from modelyard.gateway.dialects.responses.passing import Passing as ResponsesPassing
 from modelyard.gateway.dialects.responses.passing import their_id
+from modelyard.gateway.dialects.said import Kind, Said
 from modelyard.gateway.errors import UpstreamFailed
 from tests.gateway.dialects.scripted import MODEL, call, chunk, stream, translated, whole
 
@@ -30,7 +30,7 @@ MIXED = stream(
 
 def reader(kind: Kind, **fields: Any) -> Any:
     body = {"model": "m", "input": "hi", "messages": [{"role": "user", "content": "hi"}], **fields}
-    return reader_for(Facts(kind, json.dumps(body).encode()), "our-id", MODEL, is_native=False)
+    return reader_for(Said(kind, json.dumps(body).encode()), "our-id", MODEL, is_native=False)
 
 
 @pytest.mark.parametrize("kind", ["messages", "responses"])

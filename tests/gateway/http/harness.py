@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import uvloop
 
-from modelyard.gateway.errors import Refusal, error_body
+from modelyard.gateway.errors import Refusal, openai_error
 from modelyard.gateway.http import Cors, HttpSettings, Reply, Request, Server, Tls, bind
 
 QUIET_S = 0.25
@@ -42,7 +42,7 @@ class Echo:
         getattr(self, f"answer_{request.path[1:]}", self.answer_echo)(request, reply)
 
     def failed(self, refusal: Refusal, request: Request | None) -> bytes:
-        return error_body(refusal.status, refusal.code, refusal.seen, refusal.param)
+        return openai_error(refusal.status, refusal.code, refusal.seen, refusal.param)
 
     def answer_echo(self, request: Request, reply: Reply) -> None:
         reply.send(200, JSON, echo(request.method, request.path, request.query, request.body, request.headers))

@@ -24,11 +24,11 @@ ORIGIN = "https://app.example.com"
 WORKER = """
 import os, sys
 from modelyard.gateway.http import Server, bind_all, run, supervise
-from modelyard.gateway.errors import error_body
+from modelyard.gateway.errors import openai_error
 
 class Handler:
     def admit(self, request): pass
-    def failed(self, refusal, request): return error_body(refusal.status, refusal.code, refusal.seen)
+    def failed(self, refusal, request): return openai_error(refusal.status, refusal.code, refusal.seen)
     def handle(self, request, reply):
         if request.path == "/die": os._exit(9)
         if request.path == "/later":

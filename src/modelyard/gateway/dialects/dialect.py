@@ -4,7 +4,6 @@ import msgspec
 
 from modelyard.gateway import errors
 from modelyard.gateway.dialects.chat import NULL
-from modelyard.gateway.dialects.facts import Facts, Kind
 from modelyard.gateway.dialects.messages import answer as messages_answer
 from modelyard.gateway.dialects.messages import errors as messages_errors
 from modelyard.gateway.dialects.messages import passing as messages_passing
@@ -14,6 +13,7 @@ from modelyard.gateway.dialects.reader import Reader
 from modelyard.gateway.dialects.responses import answer as responses_answer
 from modelyard.gateway.dialects.responses import passing as responses_passing
 from modelyard.gateway.dialects.responses import request as responses_request
+from modelyard.gateway.dialects.said import Kind, Said
 from modelyard.gateway.guards.filters import AnswerGuard
 
 PATHS: dict[Kind, str] = {
@@ -29,7 +29,7 @@ TRANSLATED = frozenset[Kind](("messages", "responses"))
 Fields = dict[str, msgspec.Raw]
 
 
-def fields_for(facts: Facts, *, is_native: bool) -> Fields:
+def fields_for(facts: Said, *, is_native: bool) -> Fields:
     """What an engine is sent, still with the caller's model: a chat completions request unless it speaks the dialect.
 
     Raises: Refusal (400) for what a translation cannot say.
@@ -46,7 +46,7 @@ def fields_for(facts: Facts, *, is_native: bool) -> Fields:
 
 
 def reader_for(
-    facts: Facts,
+    facts: Said,
     id: str,
     model: msgspec.Raw,
     *,
@@ -89,8 +89,8 @@ def error_body(
 ) -> bytes:
     """An error of the gateway's own, as the dialect tells it."""
     if kind == "messages":
-        return messages_errors.error_body(status, message, request_id)
-    return errors.error_body(status, code, message, param)
+        return messages_errors.anthropic_error(status, message, request_id)
+    return errors.openai_error(status, code, message, param)
 
 
 def engine_error(kind: Kind, status: int, body: bytes, *, is_native: bool, request_id: str = "") -> bytes | None:

@@ -5,7 +5,7 @@ import msgspec
 from modelyard.gateway.dialects.chat import NULL, fault_of
 from modelyard.gateway.dialects.reader import Reader, encode
 from modelyard.gateway.dialects.refusals import DECODE_ERRORS
-from modelyard.gateway.errors import UpstreamFailed, error_body, malformed
+from modelyard.gateway.errors import UpstreamFailed, malformed, openai_error
 
 Fields = dict[str, msgspec.Raw]
 
@@ -72,4 +72,4 @@ class Embeddings(Reader):
 
     def fail(self, failure: UpstreamFailed) -> bytes:
         """Never streamed: the body of an error."""
-        return error_body(failure.status, failure.code, failure.seen)
+        return openai_error(failure.status, failure.code, failure.seen)

@@ -5,8 +5,7 @@ from time import monotonic
 
 from modelyard.core.digests import digest_text, short
 from modelyard.core.ids import new_id
-from modelyard.gateway.dialects.facts import Facts as Said
-from modelyard.gateway.dialects.facts import Kind
+from modelyard.gateway.dialects.said import Kind, Said
 from modelyard.gateway.errors import Refusal
 from modelyard.gateway.guards.texts import TEXT_FIELDS, texts_in
 from modelyard.gateway.http import Request

@@ -3,7 +3,7 @@
 import msgspec
 
 from modelyard.gateway.dialects.chat import NULL
-from modelyard.gateway.dialects.facts import Kind
+from modelyard.gateway.dialects.said import Kind
 from modelyard.gateway.routing.preference import confident
 from modelyard.ports.serving import Preference
 

@@ -8,7 +8,7 @@ look at.
 import msgspec
 
 from modelyard.gateway.dialects.refusals import DECODE_ERRORS
-from modelyard.gateway.errors import Refusal, UpstreamFailed, cut, error_body, malformed
+from modelyard.gateway.errors import Refusal, UpstreamFailed, cut, malformed, openai_error
 from modelyard.gateway.exchange.answer import Answer, Stamp
 from modelyard.gateway.guards.chunks import ChunkGuard, error_event, guarded_body
 from modelyard.gateway.guards.filters import AnswerGuard
@@ -84,7 +84,7 @@ class Stream(Answer):
 
     def fail(self, failure: UpstreamFailed) -> bytes:
         """The end of a stream that has begun and fails."""
-        return b"data: " + error_body(failure.status, failure.code, failure.seen) + b"\n\n"
+        return b"data: " + openai_error(failure.status, failure.code, failure.seen) + b"\n\n"
 
     def note(self) -> None:
         """Note what was passed on blindly. To be called before the answer is read."""

@@ -6,8 +6,8 @@ from typing import Literal
 import msgspec
 
 from modelyard.gateway.dialects.dialect import PATHS, TRANSLATED, Fields, fields_for
-from modelyard.gateway.dialects.facts import Facts, Kind
 from modelyard.gateway.dialects.messages.counting import tokenize_request
+from modelyard.gateway.dialects.said import Kind, Said
 from modelyard.gateway.errors import Refusal
 from modelyard.gateway.exchange.confidence import Probe
 from modelyard.gateway.guards.caps import cap_max_tokens
@@ -99,7 +99,7 @@ class Target:
         """Whether its engine speaks a dialect itself."""
         return kind not in TRANSLATED or kind in self._endpoints
 
-    def compose(self, said: Facts, probe: Probe | None = None) -> tuple[Kind, bytes]:
+    def compose(self, said: Said, probe: Probe | None = None) -> tuple[Kind, bytes]:
         """What an engine is sent, and as which kind: its model, its prompt, its defaults where the caller is silent.
 
         Raises: Refusal (400) for what the engine cannot be told.
@@ -125,7 +125,7 @@ class Target:
             probe.ask(kind, fields)
         return kind, _encode(fields)
 
-    def compose_count(self, said: Facts) -> tuple[Counter, bytes] | None:
+    def compose_count(self, said: Said) -> tuple[Counter, bytes] | None:
         """What an engine is asked for the length of a Messages prompt; None where it cannot tell.
 
         Raises: Refusal (400) for what the engine cannot be told.
@@ -140,7 +140,7 @@ class Target:
             return None
         return "tokenize", tokenize_request(fields, _encode(fields), self._model)
 
-    def max_output_tokens(self, said: Facts) -> int:
+    def max_output_tokens(self, said: Said) -> int:
         """How many tokens the answers may have in all."""
         if said.kind == "embeddings":
             return 0
@@ -159,7 +159,7 @@ class Target:
             )
             self.longest = max(self.longest, other.sampling.max_tokens)
 
-    def prompt_chars(self, said: Facts) -> int:
+    def prompt_chars(self, said: Said) -> int:
         """How long the prompt is that the engine gets, the release's own with it."""
         return said.prompt_chars if said.has_system else said.prompt_chars + len(self._system)
 

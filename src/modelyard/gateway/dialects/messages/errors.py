@@ -26,7 +26,7 @@ class _Body(msgspec.Struct):
 _body_of = msgspec.json.Decoder(_Body)
 
 
-def error_body(status: int, message: str, request_id: str) -> bytes:
+def anthropic_error(status: int, message: str, request_id: str) -> bytes:
     """An error as Anthropic tells it."""
     kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
     error = {"type": "error", "error": {"type": kind, "message": message}, "request_id": request_id or None}
@@ -35,7 +35,7 @@ def error_body(status: int, message: str, request_id: str) -> bytes:
 
 def error_event(status: int, message: str, request_id: str) -> bytes:
     """An error in the middle of a stream, which ends it."""
-    return b"event: error\ndata: " + error_body(status, message, request_id) + b"\n\n"
+    return b"event: error\ndata: " + anthropic_error(status, message, request_id) + b"\n\n"
 
 
 def error_from_chat(status: int, body: bytes, request_id: str) -> bytes | None:
@@ -44,4 +44,4 @@ def error_from_chat(status: int, body: bytes, request_id: str) -> bytes | None:
         message = _body_of.decode(body).error.message
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    return error_body(status, message, request_id) if message else None
+    return anthropic_error(status, message, request_id) if message else None

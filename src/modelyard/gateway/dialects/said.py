@@ -44,7 +44,7 @@ _fields_of = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _list_of = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
-class Facts:
+class Said:
     """A request, checked. `fields` holds every field as the bytes it came in.
 
     `model` and `user` are empty where the request names none, `temperature` is None and `max_output_tokens` 0. `n`
@@ -149,47 +149,47 @@ def _missing(name: str, what: str) -> Refusal:
     return Refusal(400, f"invalid_{name}", f"'{name}' must be {what}.", param=name)
 
 
-def _read_chat(facts: Facts, said: shapes.Chat) -> None:
-    if not said.messages:
+def _read_chat(said: Said, read: shapes.Chat) -> None:
+    if not read.messages:
         raise _missing("messages", "a list of at least one object, each with a 'role'")
-    facts.has_system = any(turn.role in _SYSTEM_ROLES for turn in said.messages)
+    said.has_system = any(turn.role in _SYSTEM_ROLES for turn in read.messages)
     # Engines differ in which of the two they obey: what is reserved is enough for either.
-    facts.max_output_tokens = max(said.max_tokens or 0, said.max_completion_tokens or 0)
-    facts.n = said.n or 1
-    facts.wants_usage = said.stream_options is not None and said.stream_options.include_usage is True
-    facts.has_hosted_tools = said.web_search_options != NULL or _are_hosted(said.tools)
+    said.max_output_tokens = max(read.max_tokens or 0, read.max_completion_tokens or 0)
+    said.n = read.n or 1
+    said.wants_usage = read.stream_options is not None and read.stream_options.include_usage is True
+    said.has_hosted_tools = read.web_search_options != NULL or _are_hosted(read.tools)
 
 
-def _read_completions(facts: Facts, said: shapes.Completions) -> None:
-    facts.max_output_tokens = 16 if said.max_tokens is None else said.max_tokens
-    prompts = _num_prompts(said.prompt)
-    facts.n = max(said.n or 1, said.best_of or 1) * prompts
-    facts.wants_usage = said.stream_options is not None and said.stream_options.include_usage is True
+def _read_completions(said: Said, read: shapes.Completions) -> None:
+    said.max_output_tokens = 16 if read.max_tokens is None else read.max_tokens
+    prompts = _num_prompts(read.prompt)
+    said.n = max(read.n or 1, read.best_of or 1) * prompts
+    said.wants_usage = read.stream_options is not None and read.stream_options.include_usage is True
 
 
-def _read_embeddings(facts: Facts, said: shapes.Embeddings) -> None:
-    if said.input == NULL:
+def _read_embeddings(said: Said, read: shapes.Embeddings) -> None:
+    if read.input == NULL:
         raise _missing("input", "a text, or a list of them")
-    if facts.stream:
+    if said.stream:
         raise _missing("stream", "left out: embeddings are not streamed")
 
 
-def _read_responses(facts: Facts, said: shapes.Responses) -> None:
-    facts.max_output_tokens = said.max_output_tokens or 0
-    facts.user = facts.user or said.safety_identifier or ""
-    facts.previous = said.previous_response_id or ""
-    facts.stores = said.store is not False
-    facts.has_system = facts.fields.get("instructions", NULL) != NULL
-    facts.has_hosted_tools = bool(said.background) or _are_hosted(said.tools)
+def _read_responses(said: Said, read: shapes.Responses) -> None:
+    said.max_output_tokens = read.max_output_tokens or 0
+    said.user = said.user or read.safety_identifier or ""
+    said.previous = read.previous_response_id or ""
+    said.stores = read.store is not False
+    said.has_system = said.fields.get("instructions", NULL) != NULL
+    said.has_hosted_tools = bool(read.background) or _are_hosted(read.tools)
 
 
-def _read_messages(facts: Facts, said: shapes.Messages) -> None:
-    if not said.messages:
+def _read_messages(said: Said, read: shapes.Messages) -> None:
+    if not read.messages:
         raise _missing("messages", "a list of at least one object, each with a 'role'")
-    facts.max_output_tokens = said.max_tokens or 0
-    facts.user = (said.metadata.user_id if said.metadata else None) or ""
-    facts.has_system = facts.fields.get("system", NULL) != NULL
-    facts.has_hosted_tools = _are_hosted(said.tools)
+    said.max_output_tokens = read.max_tokens or 0
+    said.user = (read.metadata.user_id if read.metadata else None) or ""
+    said.has_system = said.fields.get("system", NULL) != NULL
+    said.has_hosted_tools = _are_hosted(read.tools)
 
 
 _READERS: dict[Kind, Any] = {

@@ -1,4 +1,4 @@
-"""Facts of requests: what is read, what is refused, what passes."""
+"""Said of requests: what is read, what is refused, what passes."""
 
 import json
 from typing import Any
@@ -6,15 +6,15 @@ from typing import Any
 import pytest
 from msgspec import Raw
 
-from modelyard.gateway.dialects.facts import Facts, Kind
 from modelyard.gateway.dialects.messages.counting import counted, tokenize_request
+from modelyard.gateway.dialects.said import Kind, Said
 from modelyard.gateway.errors import Refusal, UpstreamFailed
 
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
 
 
-def facts(kind: Kind, **fields: Any) -> Facts:
-    return Facts(kind, json.dumps(fields).encode())
+def facts(kind: Kind, **fields: Any) -> Said:
+    return Said(kind, json.dumps(fields).encode())
 
 
 def test_what_is_read() -> None:
@@ -66,7 +66,7 @@ def test_what_is_certainly_wrong_is_refused(kind: Kind, fields: dict[str, Any], 
 def test_what_is_no_json_object_is_refused(body: bytes) -> None:
     for kind in ("chat", "completions", "embeddings", "responses", "messages"):
         with pytest.raises(Refusal) as caught:
-            Facts(kind, body)  # type: ignore[arg-type]
+            Said(kind, body)  # type: ignore[arg-type]
         assert caught.value.status == 400
 
 

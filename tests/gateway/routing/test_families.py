@@ -3,7 +3,7 @@
 import pytest
 
 from modelyard.gateway.recording.exposition import State, render
-from modelyard.gateway.routing.metrics import families
+from modelyard.gateway.routing.families import families
 from modelyard.gateway.routing.plan import Plan
 from modelyard.ports.serving import Breaker, Queue
 from tests.gateway.routing.tables import service, table, variant
