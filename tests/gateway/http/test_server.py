@@ -255,6 +255,18 @@ def test_workers_share_the_load_and_are_started_again() -> None:
         assert not [pid for pid in second if alive(pid)]
 
 
+def test_workers_whose_parent_was_killed_answer_what_they_have_and_end() -> None:
+    with workers() as (process, url):
+        port = int(url.rpartition(":")[2])
+        both = eventually(lambda: len(found := {ask(url) for _ in range(30)}) == 2 and found)
+        with socket.create_connection(("127.0.0.1", port)) as later:
+            later.sendall(request(path="/later"))
+            time.sleep(0.2)
+            process.kill()
+            assert parse_answers(read_all(later))[0][0].status == 200
+        eventually(lambda: not [pid for pid in both if alive(pid)])
+
+
 def test_sigterm_to_the_parent_drains_the_workers_and_a_second_one_ends_them() -> None:
     with workers() as (process, url):
         port = int(url.rpartition(":")[2])

@@ -1,13 +1,15 @@
 """Several worker processes on one address, and the small parent that keeps them running.
 
 Each worker gets a listening socket of its own, between which the system divides the connections. The parent keeps them
-all open, so that those that wait on the socket of a worker that died are answered by the one that takes its place.
+all open, so that those that wait on the socket of a worker that died are answered by the one that takes its place. A
+worker whose parent was killed ends in order: it would hold the address, and nobody would start it again.
 """
 
 import logging
 import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Sequence
 from types import FrameType
@@ -36,6 +38,8 @@ class _Parent:
         self._num_quick = [0] * len(self._sockets)
         self._stopping = False
         self._code = 0
+        # Nobody writes to it: it ends with the parent, which holds the one end that workers do not.
+        self._life, self._held = os.pipe()
 
     def run(self) -> int:
         former = [signal.signal(number, self._pass_on) for number in _SIGNALS]
@@ -49,6 +53,8 @@ class _Parent:
         finally:
             for number, handler in zip(_SIGNALS, former, strict=True):
                 signal.signal(number, handler)
+            os.close(self._life)
+            os.close(self._held)
         return self._code
 
     def _start(self, number: int) -> None:
@@ -73,6 +79,8 @@ class _Parent:
             for other, listener in enumerate(self._sockets):
                 if other != number:
                     listener.close()
+            os.close(self._held)
+            threading.Thread(target=_end_with_parent, args=(self._life,), daemon=True).start()
             code = self._work(number, self._sockets[number])
         except BaseException:
             logger.exception("worker %d failed", number)
@@ -101,3 +109,9 @@ class _Parent:
         logger.error("worker %d ended with code %d; it is started again in %.1f s", number, code, pause_s)
         time.sleep(pause_s)
         self._start(number)
+
+
+def _end_with_parent(life: int) -> None:
+    os.read(life, 1)
+    logger.error("the parent of this worker is gone: it ends, too")
+    os.kill(os.getpid(), signal.SIGTERM)
