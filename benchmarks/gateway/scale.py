@@ -3,8 +3,9 @@
     python benchmarks/gateway/scale.py [--requests 20000] [--streams 5000] [--rounds 3] [--json FILE]
 
 Tables: 1 tenant and 1 service against 10,000 tenants (with a key each) and 1,000 services, requests going to all
-services in turn. Streams: as many chunks a second each time, from 50 streams at once and from 5,000. CPU of the process
-by request, medians over rounds that take turns; resident memory at its largest.
+services in turn. Streams: as many chunks a second each time, from 50 streams at once, on connections that are kept, and
+from 5,000, each on a new one; nginx beside ours, as the system's own share grows too. CPU of the process by request,
+medians over rounds that take turns; resident memory at its largest.
 """
 
 import argparse
@@ -19,7 +20,7 @@ import uvloop
 import routes
 import wire
 import wrk
-from gateways import OURS, running, upstream
+from gateways import NGINX, OURS, Kind, running, upstream
 from processes import Peak, raise_file_limit
 from traffic import Client, request_of
 
@@ -58,20 +59,20 @@ def _request(turn: int, tenants: int, services: int) -> bytes:
     return wire.request(body, {"authorization": f"Bearer {routes.secret(turn * 7 % tenants)}"})
 
 
-def measure_streams(number: int, streams: int, at_once: int) -> Row:
+def measure_streams(kind: Kind, number: int, streams: int, at_once: int) -> Row:
     """So many streams in all, some at once, at a pace that makes as many chunks a second whatever that number."""
     pace_ms = _STREAM_S * 1000 / wire.NUM_CHUNKS * at_once / streams
     with (
         tempfile.TemporaryDirectory() as name,
         upstream(Path(name), pace_ms=pace_ms) as port,
-        running(OURS, Path(name) / "ours", port) as gateway,
+        running(kind, Path(name) / kind.name, port) as gateway,
         Peak(gateway.process) as peak,
     ):
         uvloop.run(_hold(gateway.port, _FEW, _FEW))
         before_s = gateway.process.cpu_s()
         uvloop.run(_hold(gateway.port, streams, at_once))
         cpu_ms = (gateway.process.cpu_s() - before_s) * 1000 / streams
-    return Row(case=f"{at_once:,} streams at once", round=number, cpu_ms=cpu_ms, peak_mb=peak.mb)
+    return Row(case=f"{kind.name}: {at_once:,} streams at once", round=number, cpu_ms=cpu_ms, peak_mb=peak.mb)
 
 
 async def _hold(port: int, streams: int, at_once: int) -> None:
@@ -117,8 +118,10 @@ def main() -> None:
         print(f"round {number} of {options.rounds}: tables, then streams ...", flush=True)
         rows.append(measure_tables(number, options.requests, 1, 1))
         rows.append(measure_tables(number, options.requests, _TENANTS, _SERVICES))
-        rows.append(measure_streams(number, options.streams, _FEW))
-        rows.append(measure_streams(number, options.streams, options.streams))
+        for kind in (OURS, NGINX):
+            if kind.there:
+                rows.append(measure_streams(kind, number, options.streams, _FEW))
+                rows.append(measure_streams(kind, number, options.streams, options.streams))
     print(table(rows))
     if options.json:
         options.json.write_bytes(msgspec.json.format(msgspec.json.encode(rows)))
