@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import typer
 
+from tests.cli.inside import inside
+
 PROJECT = """\
 project: shop
 datasets:
@@ -66,25 +68,25 @@ def test_a_dataset_is_prepared_and_shown(folder: Path) -> None:
 
 
 def test_a_split_that_is_none_and_files_that_are_lost_are_told_in_words(folder: Path) -> None:
-    modelyard(folder, "data", "prepare", "messages")
-    done = modelyard(folder, "data", "head", "messages", "--split", "nonsense")
+    inside(folder, "data", "prepare", "messages")
+    done = inside(folder, "data", "head", "messages", "--split", "nonsense")
     assert (done.returncode, done.stderr.splitlines()[0]) == (2, "error: 'nonsense' is no split of a dataset")
     blobs = [path for path in (folder / ".modelyard" / "blobs").rglob("*") if path.is_file()]
     for path in blobs:
         path.chmod(0o600)
         path.write_bytes(path.read_bytes()[:-1] + b"?")
-    damaged = modelyard(folder, "data", "head", "messages")
+    damaged = inside(folder, "data", "head", "messages")
     assert (damaged.returncode, "Traceback" in damaged.stderr) == (7, False)
     for path in blobs:
         path.unlink()
-    lost = modelyard(folder, "data", "head", "messages")
+    lost = inside(folder, "data", "head", "messages")
     assert lost.returncode == 4
     assert "are lost" in lost.stderr
     assert "modelyard data prepare messages" in lost.stderr
 
 
 def test_preparing_twice_gives_the_same_dataset(folder: Path) -> None:
-    first, second = (json.loads(modelyard(folder, "data", "prepare", "messages", "--json").stdout) for _ in range(2))
+    first, second = (json.loads(inside(folder, "data", "prepare", "messages", "--json").stdout) for _ in range(2))
     assert first == second
 
 
@@ -108,11 +110,11 @@ def test_preparing_twice_gives_the_same_dataset(folder: Path) -> None:
 def test_a_mistake_is_told_in_words_with_its_exit_code(
     folder: Path, arguments: tuple[str, ...], code: int, said: str
 ) -> None:
-    done = modelyard(folder, *arguments)
+    done = inside(folder, *arguments)
     assert done.returncode == code, done.stderr
     assert said in done.stderr
     assert "Traceback" not in done.stderr
-    as_json = modelyard(folder, *arguments, "--json")
+    as_json = inside(folder, *arguments, "--json")
     assert as_json.returncode == code
     assert said in json.dumps(json.loads(as_json.stdout)["error"], ensure_ascii=False)
 
