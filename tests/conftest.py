@@ -4,8 +4,10 @@ import functools
 import os
 import signal
 import ssl
+from pathlib import Path
 from typing import Any
 
+import pytest
 from httpx._transports import default
 
 # Who runs the tests in the background may have them ignore Ctrl+C, and so would every process that they start.
@@ -27,3 +29,13 @@ def _ssl_context(verify: Any = True, cert: Any = None, trust_env: bool = True) -
 
 # Every `httpx.get` makes a client, and each of them reads the certificates of the world: longer than most requests.
 default.create_ssl_context = _ssl_context
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files with the longest tests go first: none of several processes is left alone with one at the end."""
+    weights: dict[Path, int] = {}
+    for item in items:
+        weight = 2 if item.get_closest_marker("long") else 1 if item.get_closest_marker("slow") else 0
+        weights[item.path] = max(weight, weights.get(item.path, 0))
+    items.sort(key=lambda item: -weights[item.path])
