@@ -63,8 +63,8 @@ def test_a_dataset_is_prepared_and_shown(folder: Path) -> None:
     assert sum(dataset["rows"].values()) > 0
     listed = json.loads(modelyard(folder, "data", "list", "--json").stdout)
     assert [one["digest"] for one in listed] == [dataset["digest"]]
-    assert "messages@" in modelyard(folder, "data", "show", "messages").stdout
-    assert "assistant" in modelyard(folder, "data", "head", "messages").stdout
+    assert "messages@" in inside(folder, "data", "show", "messages").stdout
+    assert "assistant" in inside(folder, "data", "head", "messages").stdout
 
 
 def test_a_split_that_is_none_and_files_that_are_lost_are_told_in_words(folder: Path) -> None:
@@ -165,7 +165,7 @@ def test_outside_of_any_project_one_is_told_what_to_do(tmp_path: Path) -> None:
 def test_a_failed_preparation_leaves_nothing_behind(folder: Path) -> None:
     (folder / "raw.jsonl").write_text("")
     assert modelyard(folder, "data", "prepare", "messages").returncode == 2
-    assert json.loads(modelyard(folder, "data", "list", "--json").stdout) == []
+    assert json.loads(inside(folder, "data", "list", "--json").stdout) == []
     state = folder / ".modelyard"
     assert not list((state / "scratch").iterdir())
     assert not [path for path in (state / "blobs").rglob("*") if path.is_file()]
@@ -173,11 +173,11 @@ def test_a_failed_preparation_leaves_nothing_behind(folder: Path) -> None:
 
 def test_a_key_is_shown_once(folder: Path) -> None:
     made = json.loads(modelyard(folder, "keys", "create", "acme", "--days", "1", "--json").stdout)
-    listed = modelyard(folder, "keys", "list", "--json").stdout
+    listed = inside(folder, "keys", "list", "--json").stdout
     assert made["id"] in listed
     assert made["key"] not in listed
-    assert modelyard(folder, "keys", "revoke", made["id"]).returncode == 0
-    assert json.loads(modelyard(folder, "keys", "list", "--json").stdout) == []
+    assert inside(folder, "keys", "revoke", made["id"]).returncode == 0
+    assert json.loads(inside(folder, "keys", "list", "--json").stdout) == []
 
 
 def test_the_schema_is_json_schema() -> None:
