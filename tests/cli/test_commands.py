@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import typer
 
+from tests.cli.inside import inside
+
 PROJECT = """\
 project: shop
 datasets:
@@ -61,30 +63,30 @@ def test_a_dataset_is_prepared_and_shown(folder: Path) -> None:
     assert sum(dataset["rows"].values()) > 0
     listed = json.loads(modelyard(folder, "data", "list", "--json").stdout)
     assert [one["digest"] for one in listed] == [dataset["digest"]]
-    assert "messages@" in modelyard(folder, "data", "show", "messages").stdout
-    assert "assistant" in modelyard(folder, "data", "head", "messages").stdout
+    assert "messages@" in inside(folder, "data", "show", "messages").stdout
+    assert "assistant" in inside(folder, "data", "head", "messages").stdout
 
 
 def test_a_split_that_is_none_and_files_that_are_lost_are_told_in_words(folder: Path) -> None:
-    modelyard(folder, "data", "prepare", "messages")
-    done = modelyard(folder, "data", "head", "messages", "--split", "nonsense")
+    inside(folder, "data", "prepare", "messages")
+    done = inside(folder, "data", "head", "messages", "--split", "nonsense")
     assert (done.returncode, done.stderr.splitlines()[0]) == (2, "error: 'nonsense' is no split of a dataset")
     blobs = [path for path in (folder / ".modelyard" / "blobs").rglob("*") if path.is_file()]
     for path in blobs:
         path.chmod(0o600)
         path.write_bytes(path.read_bytes()[:-1] + b"?")
-    damaged = modelyard(folder, "data", "head", "messages")
+    damaged = inside(folder, "data", "head", "messages")
     assert (damaged.returncode, "Traceback" in damaged.stderr) == (7, False)
     for path in blobs:
         path.unlink()
-    lost = modelyard(folder, "data", "head", "messages")
+    lost = inside(folder, "data", "head", "messages")
     assert lost.returncode == 4
     assert "are lost" in lost.stderr
     assert "modelyard data prepare messages" in lost.stderr
 
 
 def test_preparing_twice_gives_the_same_dataset(folder: Path) -> None:
-    first, second = (json.loads(modelyard(folder, "data", "prepare", "messages", "--json").stdout) for _ in range(2))
+    first, second = (json.loads(inside(folder, "data", "prepare", "messages", "--json").stdout) for _ in range(2))
     assert first == second
 
 
@@ -108,11 +110,11 @@ def test_preparing_twice_gives_the_same_dataset(folder: Path) -> None:
 def test_a_mistake_is_told_in_words_with_its_exit_code(
     folder: Path, arguments: tuple[str, ...], code: int, said: str
 ) -> None:
-    done = modelyard(folder, *arguments)
+    done = inside(folder, *arguments)
     assert done.returncode == code, done.stderr
     assert said in done.stderr
     assert "Traceback" not in done.stderr
-    as_json = modelyard(folder, *arguments, "--json")
+    as_json = inside(folder, *arguments, "--json")
     assert as_json.returncode == code
     assert said in json.dumps(json.loads(as_json.stdout)["error"], ensure_ascii=False)
 
@@ -163,7 +165,7 @@ def test_outside_of_any_project_one_is_told_what_to_do(tmp_path: Path) -> None:
 def test_a_failed_preparation_leaves_nothing_behind(folder: Path) -> None:
     (folder / "raw.jsonl").write_text("")
     assert modelyard(folder, "data", "prepare", "messages").returncode == 2
-    assert json.loads(modelyard(folder, "data", "list", "--json").stdout) == []
+    assert json.loads(inside(folder, "data", "list", "--json").stdout) == []
     state = folder / ".modelyard"
     assert not list((state / "scratch").iterdir())
     assert not [path for path in (state / "blobs").rglob("*") if path.is_file()]
@@ -171,11 +173,11 @@ def test_a_failed_preparation_leaves_nothing_behind(folder: Path) -> None:
 
 def test_a_key_is_shown_once(folder: Path) -> None:
     made = json.loads(modelyard(folder, "keys", "create", "acme", "--days", "1", "--json").stdout)
-    listed = modelyard(folder, "keys", "list", "--json").stdout
+    listed = inside(folder, "keys", "list", "--json").stdout
     assert made["id"] in listed
     assert made["key"] not in listed
-    assert modelyard(folder, "keys", "revoke", made["id"]).returncode == 0
-    assert json.loads(modelyard(folder, "keys", "list", "--json").stdout) == []
+    assert inside(folder, "keys", "revoke", made["id"]).returncode == 0
+    assert json.loads(inside(folder, "keys", "list", "--json").stdout) == []
 
 
 def test_the_schema_is_json_schema() -> None:

@@ -3,12 +3,15 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from modelyard.app import open_app
+from modelyard.settings import Settings
+from modelyard.workflows.releases import release_of_run
+from tests.cli.inside import inside
 from tests.models import make_tiny_model
 
 ROOT = Path(__file__).parents[2]
@@ -39,10 +42,7 @@ class Shop:
         self("train", "standard", "messages")
 
     def __call__(self, *arguments: str, code: int = 0) -> Any:
-        env = {**os.environ, "HOME": str(self.folder), "MODELYARD_TRACKING": "none"}
-        env |= {"MODELYARD_ENVIRONMENTS": str(ENVIRONMENTS)}
-        command = [sys.executable, "-m", "modelyard", *arguments, "--json"]
-        done = subprocess.run(command, cwd=self.folder, env=env, capture_output=True, text=True, check=False)
+        done = inside(self.folder, *arguments, "--json", MODELYARD_ENVIRONMENTS=str(ENVIRONMENTS))
         assert done.returncode == code, done.stdout + done.stderr
         return json.loads(done.stdout)
 
@@ -63,17 +63,9 @@ def test_a_merged_model_is_released_and_evaluated_as_such(tmp_path: Path) -> Non
 
 def exact_match_of_the_adapter(shop: Shop) -> float:
     """What the run's adapter on its base scores on the same suite, through the same engine."""
-    code = (
-        "from modelyard.app import open_app\n"
-        "from modelyard.workflows.releases import release_of_run\n"
-        "with open_app() as app:\n"
-        "    print(release_of_run(app.tools, 'apart', app.tools.records.runs.find('standard')).ref)"
-    )
-    env = {**os.environ, "MODELYARD_TRACKING": "none"}
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=shop.folder, env=env, capture_output=True, text=True, check=True
-    )
-    report = shop("release", "evaluate", done.stdout.strip(), "held-out")
+    with open_app(str(shop.folder / "modelyard.yaml"), Settings(tracking="none")) as app:
+        release = release_of_run(app.tools, "apart", app.tools.records.runs.find("standard"))
+    report = shop("release", "evaluate", release.ref, "held-out")
     return float(report["metrics"]["exact_match"]["value"])
 
 

@@ -10,7 +10,8 @@ from modelyard.core.errors import InvalidInput
 from modelyard.ports.records import JournalMark
 from modelyard.workflows.usage import statuses_of
 from tests.adapters.records.values import NOW_MS, an_interaction
-from tests.cli.test_commands import folder, modelyard  # noqa: F401
+from tests.cli.inside import inside
+from tests.cli.test_commands import folder  # noqa: F401
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def answered(folder: Path) -> Path:  # noqa: F811 - a fixture that is imported h
 
 
 def test_requests_are_shown_newest_first_and_sifted(answered: Path) -> None:
-    everything = json.loads(modelyard(answered, "requests", "--json").stdout)
+    everything = json.loads(inside(answered, "requests", "--json").stdout)
     assert [one["at_ms"] - NOW_MS for one in everything] == [3, 2, 1, 0]
     assert everything[0]["saved_nanousd"] == 0, "defaults are written out"
     for arguments, wanted in [
@@ -39,15 +40,15 @@ def test_requests_are_shown_newest_first_and_sifted(answered: Path) -> None:
         (("--limit", "1"), [3]),
         (("--since", "1d"), []),
     ]:
-        found = json.loads(modelyard(answered, "requests", *arguments, "--json").stdout)
+        found = json.loads(inside(answered, "requests", *arguments, "--json").stdout)
         assert [one["at_ms"] - NOW_MS for one in found] == wanted, arguments
-    shown = modelyard(answered, "requests").stdout
+    shown = inside(answered, "requests").stdout
     for word in ("rule", "503", "exact", "s1", "acme", everything[0]["id"]):
         assert word in shown
 
 
 def test_usage_is_summed_to_the_nano_without_shadows(answered: Path) -> None:
-    found = json.loads(modelyard(answered, "usage", "--json").stdout)
+    found = json.loads(inside(answered, "usage", "--json").stdout)
     totals = {one["key"]: one for one in found["totals"]}
     assert totals["acme"] == {
         "key": "acme", "requests": 2, "failures": 1, "prompt_tokens": 10, "completion_tokens": 2,
@@ -55,14 +56,14 @@ def test_usage_is_summed_to_the_nano_without_shadows(answered: Path) -> None:
     }  # fmt: skip
     assert (totals["bolt"]["requests"], totals["bolt"]["cost_nanousd"], totals["bolt"]["saved_nanousd"]) == (1, 0, 5)
     assert (found["total"]["requests"], found["total"]["cost_nanousd"]) == (3, 2**60 + 1)
-    assert "total" in modelyard(answered, "usage", "--by", "service").stdout
+    assert "total" in inside(answered, "usage", "--by", "service").stdout
 
 
 def test_mistakes_are_told(answered: Path) -> None:
-    wrong = modelyard(answered, "usage", "--by", "colour")
+    wrong = inside(answered, "usage", "--by", "colour")
     assert (wrong.returncode, "tenant, key, service, release, user" in wrong.stderr) == (2, True)
-    assert modelyard(answered, "requests", "--status", "soon").returncode == 2
-    assert "No requests" in modelyard(answered, "requests", "--tenant", "nobody").stdout
+    assert inside(answered, "requests", "--status", "soon").returncode == 2
+    assert "No requests" in inside(answered, "requests", "--tenant", "nobody").stdout
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_commands import modelyard
+from tests.cli.inside import inside
 
 PROJECT = """\
 project: shop
@@ -22,19 +22,19 @@ def folder(tmp_path: Path) -> Path:
 
 def test_a_key_is_made_rotated_and_listed_with_its_rights(folder: Path) -> None:
     flags = ("--scope", "embeddings", "--service", "embeddings", "--rpm", "60", "--daily-usd", "2.50", "--days", "9")
-    made = json.loads(modelyard(folder, "keys", "create", "acme", *flags, "--json").stdout)
+    made = json.loads(inside(folder, "keys", "create", "acme", *flags, "--json").stdout)
     assert (made["scopes"], made["services"], made["requests_per_minute"]) == (["embeddings"], ["embeddings"], 60)
     assert made["daily_nanousd"] == 2_500_000_000
-    new = json.loads(modelyard(folder, "keys", "rotate", made["id"], "--grace-hours", "1", "--json").stdout)
+    new = json.loads(inside(folder, "keys", "rotate", made["id"], "--grace-hours", "1", "--json").stdout)
     assert new["key"] != made["key"]
     assert new["replaces"] == made["id"]
-    listed = modelyard(folder, "keys", "list", "--json").stdout
+    listed = inside(folder, "keys", "list", "--json").stdout
     assert {one["id"]: one["daily_nanousd"] for one in json.loads(listed)} == {
         made["id"]: 2_500_000_000,
         new["id"]: 2_500_000_000,
     }
     assert new["key"] not in listed
-    again = modelyard(folder, "keys", "rotate", made["id"])
+    again = inside(folder, "keys", "rotate", made["id"])
     assert again.returncode != 0
     assert f"rotate key {new['id']}" in again.stderr
 
@@ -48,6 +48,6 @@ def test_a_key_is_made_rotated_and_listed_with_its_rights(folder: Path) -> None:
     ],
 )
 def test_a_right_that_means_nothing_is_refused(folder: Path, flags: tuple[str, ...], said: str) -> None:
-    done = modelyard(folder, "keys", "create", "acme", *flags)
+    done = inside(folder, "keys", "create", "acme", *flags)
     assert done.returncode != 0
     assert said in done.stderr

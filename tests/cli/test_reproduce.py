@@ -1,4 +1,4 @@
-"""`modelyard reproduce` and `modelyard cost` on a tiny project, in real processes."""
+"""`modelyard reproduce` and `modelyard cost` on a tiny project, its training in real processes."""
 
 import json
 import re
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_commands import modelyard
+from tests.cli.inside import inside
 from tests.models import make_tiny_model
 
 PROJECT = """\
@@ -33,25 +33,25 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.long
 def test_a_run_is_reproduced_and_paid_for(folder: Path) -> None:
-    assert modelyard(folder, "data", "prepare", "messages").returncode == 0
-    run = json.loads(modelyard(folder, "train", "standard", "messages", "--json").stdout)
-    checked = modelyard(folder, "reproduce", "standard", "--check-only")
+    assert inside(folder, "data", "prepare", "messages").returncode == 0
+    run = json.loads(inside(folder, "train", "standard", "messages", "--json").stdout)
+    checked = inside(folder, "reproduce", "standard", "--check-only")
     assert (checked.returncode, "can be trained again here" in checked.stdout) == (0, True)
-    done = modelyard(folder, "reproduce", run["id"], "--json")
+    done = inside(folder, "reproduce", run["id"], "--json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert (found["verdict"], found["run"]) == ("identical", run["id"])
-    again = modelyard(folder, "reproduce", run["id"], "--against", found["again"])
+    again = inside(folder, "reproduce", run["id"], "--against", found["again"])
     assert again.stdout.startswith(f"identical: {found['again']} against {run['id']}")
 
-    paid = json.loads(modelyard(folder, "cost", "--by", "owner", "--json").stdout)
+    paid = json.loads(inside(folder, "cost", "--by", "owner", "--json").stdout)
     (total,) = paid["totals"]
     assert (total["key"], total["runs"], total["cost_nanousd"] > 0) == ("olga", 2, True)
-    assert re.search(r"standard +\$0\.\d+ +2 ", modelyard(folder, "cost").stdout)
-    assert json.loads(modelyard(folder, "cost", "--since", "2999-01-01", "--json").stdout)["totals"] == []
+    assert re.search(r"standard +\$0\.\d+ +2 ", inside(folder, "cost").stdout)
+    assert json.loads(inside(folder, "cost", "--since", "2999-01-01", "--json").stdout)["totals"] == []
 
     (folder / "tiny" / "chat_template.jinja").write_text("{{ messages }}")
-    other = modelyard(folder, "reproduce", run["id"], "--check-only")
+    other = inside(folder, "reproduce", run["id"], "--check-only")
     assert other.returncode == 3
     assert "the base 'tiny' is another one" in other.stdout
     assert "template" in other.stdout

@@ -1,5 +1,6 @@
 """A tiny base, rows to train it on, and specs over them."""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -44,16 +45,18 @@ def chat(base: Path) -> ChatTokenizer:
 
 @pytest.fixture
 def make_spec(base: Path, tmp_path: Path) -> SpecMaker:
-    def make(num_rows: int = 60, output: str = "out", **fields: object) -> TrainingSpec:
-        write_examples(tmp_path / "train.jsonl", make_examples(num_rows))
-        write_examples(tmp_path / "validation.jsonl", make_examples(9))
-        settings = {"base": "tiny", "sequence_length": 128, "max_steps": 6, "rank": 4, "threads": 1} | fields
-        return TrainingSpec(
-            recipe=Recipe.model_validate(settings).model_dump(mode="json"),
-            base_folder=str(base),
-            train=str(tmp_path / "train.jsonl"),
-            validation=str(tmp_path / "validation.jsonl"),
-            output=str(tmp_path / output),
-        )
+    return functools.partial(spec_in, tmp_path, base)
 
-    return make
+
+def spec_in(folder: Path, base: Path, num_rows: int = 60, output: str = "out", **fields: object) -> TrainingSpec:
+    """A spec over rows that are written beside its output."""
+    write_examples(folder / "train.jsonl", make_examples(num_rows))
+    write_examples(folder / "validation.jsonl", make_examples(9))
+    settings = {"base": "tiny", "sequence_length": 128, "max_steps": 6, "rank": 4, "threads": 1} | fields
+    return TrainingSpec(
+        recipe=Recipe.model_validate(settings).model_dump(mode="json"),
+        base_folder=str(base),
+        train=str(folder / "train.jsonl"),
+        validation=str(folder / "validation.jsonl"),
+        output=str(folder / output),
+    )

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from modelyard.training.reporting import Reporter
 from modelyard.training.spec import TrainingResult, TrainingSpec
 from modelyard.training.stopping import Stop
 from modelyard.training.trainer import ObjectiveTrainer
-from tests.training.conftest import SpecMaker
+from tests.training.conftest import SpecMaker, spec_in
 
 FIELDS = {"max_steps": 12, "batch_size": 2, "sequence_length": 64, "dropout": 0.1, "checkpoint_minutes": 0}
 Events = list[dict[str, Any]]
@@ -57,19 +58,34 @@ def adapter_of(spec: TrainingSpec) -> str:
     return digest_folder(Path(spec.output) / "adapter")
 
 
+@dataclass
+class Whole:
+    """A run that nothing cut off."""
+
+    spec: TrainingSpec
+    result: TrainingResult
+    events: Events
+
+
+@pytest.fixture(scope="module")
+def straight(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    folder = tmp_path_factory.mktemp("straight")
+    spec = msgspec.structs.replace(spec_in(folder, base, **FIELDS), checkpoints=str(folder / "checkpoints"))
+    return Whole(spec, *run(spec))
+
+
 @pytest.mark.parametrize("stop_after", [1, 5, 11])
-def test_interrupted_is_uninterrupted(surviving: Callable[..., TrainingSpec], stop_after: int) -> None:
-    straight, cut = surviving("straight"), surviving("cut")
-    whole, all_events = run(straight)
+def test_interrupted_is_uninterrupted(surviving: Callable[..., TrainingSpec], straight: Whole, stop_after: int) -> None:
+    cut = surviving("cut")
     with pytest.raises(Interrupted, match=f"after step {stop_after} of 12"):
         run(cut, stop_after=stop_after)
     assert not Path(cut.output).exists()
     result, events = run(cut)
     assert next(event for event in events if event["event"] == "started")["from_step"] == stop_after
-    assert losses(events) == losses(all_events)[stop_after:]
-    assert adapter_of(cut) == adapter_of(straight)
+    assert losses(events) == losses(straight.events)[stop_after:]
+    assert adapter_of(cut) == adapter_of(straight.spec)
     for name in ("train_loss", "train_loss_last", "train_tokens", "steps", "validation_loss"):
-        assert result.metrics[name] == whole.metrics[name]
+        assert result.metrics[name] == straight.result.metrics[name]
 
 
 def test_rows_without_packing_are_resumed_too(surviving: Callable[..., TrainingSpec]) -> None:
@@ -152,9 +168,8 @@ def events_of(process: subprocess.Popen[str]) -> Iterator[dict[str, Any]]:
 
 
 @pytest.mark.slow
-def test_a_killed_process_goes_on(surviving: Callable[..., TrainingSpec], tmp_path: Path) -> None:
-    straight, killed = surviving("straight"), surviving("killed")
-    run(straight)
+def test_a_killed_process_goes_on(surviving: Callable[..., TrainingSpec], straight: Whole, tmp_path: Path) -> None:
+    killed = surviving("killed")
     for step in (3, 8):
         process = started(killed, tmp_path / "spec.json")
         for event in events_of(process):
@@ -164,7 +179,7 @@ def test_a_killed_process_goes_on(surviving: Callable[..., TrainingSpec], tmp_pa
         process.wait()
     _, events = run(killed)
     assert 6 <= next(event for event in events if event["event"] == "started")["from_step"] <= 9
-    assert adapter_of(killed) == adapter_of(straight)
+    assert adapter_of(killed) == adapter_of(straight.spec)
 
 
 @pytest.mark.slow

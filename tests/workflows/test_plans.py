@@ -19,6 +19,7 @@ from modelyard.workflows.datasets import prepare_dataset
 from modelyard.workflows.plans import dry_run
 from modelyard.workflows.runs import train_run
 from modelyard.workflows.tools import Tools
+from tests.cli.inside import inside
 from tests.models import make_tiny_model
 from tests.workflows.stand_ins import TERMS, Workshop, make_rows
 
@@ -101,8 +102,7 @@ def test_the_exit_code_of_the_command_tells(yard: Tools, dataset: Dataset) -> No
     (yard.root / "modelyard.yaml").write_text(
         "project: shop\nrecipes:\n  bad: {base: base, sequence_length: 8}\ncompute: {device_hour: '3.60'}\n"
     )
-    command = [sys.executable, "-m", "modelyard", "train", "bad", "messages", "--dry-run", "--json"]
-    done = subprocess.run(command, cwd=yard.root, capture_output=True, text=True, timeout=120, check=False)
+    done = inside(yard.root, "train", "bad", "messages", "--dry-run", "--json")
     assert done.returncode == 2, done.stderr
     found = json.loads(done.stdout)
     assert [one["name"] for one in found["findings"] if not one["passed"]] == ["no row is truncated"]

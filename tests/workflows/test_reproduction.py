@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import shutil
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +10,19 @@ import msgspec
 import pytest
 
 from modelyard.core.errors import Conflict
-from modelyard.ports.compute import Progress
 from modelyard.ports.dataset import Dataset
 from modelyard.ports.run import Run
 from modelyard.project.loading import parse_project
 from modelyard.project.model import Project
-from modelyard.training import job
 from modelyard.training.comparison import Tolerances
 from modelyard.training.recipe import Recipe
-from modelyard.training.spec import Curve, TrainingSpec
+from modelyard.training.spec import Curve
 from modelyard.workflows.datasets import prepare_dataset
 from modelyard.workflows.reproduction import check_run, compare_runs, reproduce_run
 from modelyard.workflows.runs import train_run
 from modelyard.workflows.tools import Tools
 from tests.models import make_tiny_model
+from tests.training.inside import InProcess
 from tests.workflows.stand_ins import TERMS, Workshop, make_base, make_rows
 
 TOLERANCES = Tolerances()
@@ -148,14 +146,6 @@ datasets:
   messages: {path: raw.jsonl, answer: "{intent}"}
 """
 QUICK = {"base": "tiny", "sequence_length": 128, "max_steps": 8, "threads": 1, "serve": False}
-
-
-class InProcess:
-    """Real training without a process of its own, which would take longer to start than to train."""
-
-    def run(self, command: Sequence[str], *, env: Mapping[str, str], progress: Progress) -> None:
-        spec = msgspec.json.decode(Path(command[-1]).read_bytes(), type=TrainingSpec)
-        job.train(spec, progress)
 
 
 @pytest.mark.slow

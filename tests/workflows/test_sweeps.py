@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from modelyard.adapters.compute.local import LocalCompute
 from modelyard.core.errors import Conflict, JobFailed, NotFound, RecipeInvalid
 from modelyard.ports.dataset import Dataset
 from modelyard.project.loading import parse_project
@@ -23,6 +22,7 @@ from modelyard.workflows.runs import resume_run
 from modelyard.workflows.sweeps import Sweep, find_sweep, run_sweep
 from modelyard.workflows.tools import Tools
 from tests.models import make_tiny_model
+from tests.training.inside import InProcess
 from tests.workflows.stand_ins import TERMS, make_rows
 
 PROJECT = """\
@@ -51,7 +51,7 @@ def sweeping(tmp_path: Path) -> Project:
     return parse_project(PROJECT)
 
 
-class Counting(LocalCompute):
+class Counting(InProcess):
     """Real training, which counts its runs; `stop_in` is the run that Ctrl-C falls into, after its first step."""
 
     num_runs, stop_in = 0, 0
@@ -71,7 +71,7 @@ class Counting(LocalCompute):
 def yard(tools: Tools) -> Tools:
     make_tiny_model(tools.root / "base")
     make_rows(tools.root / "raw.jsonl", num_rows=60)
-    return dataclasses.replace(tools, compute=Counting(grace_s=30))
+    return dataclasses.replace(tools, compute=Counting())
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def sweep(yard: Tools, project: Project, dataset: Dataset, name: str) -> Sweep:
     return run_sweep(yard, name, config, project.recipes[config.recipe], dataset, TERMS)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_grid_that_is_interrupted_goes_on_and_chooses(yard: Tools, sweeping: Project, dataset: Dataset) -> None:
     compute = yard.compute
     assert isinstance(compute, Counting)
@@ -124,7 +124,7 @@ def test_a_hopeless_rate_is_pruned(yard: Tools, sweeping: Project, dataset: Data
     assert not list((yard.state / "checkpoints").glob("*"))
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_study_takes_values_from_ranges(yard: Tools, sweeping: Project, dataset: Dataset) -> None:
     done = sweep(yard, sweeping, dataset, "study")
     assert [trial.state for trial in done.trials] == ["finished"] * 2
@@ -133,7 +133,7 @@ def test_a_study_takes_values_from_ranges(yard: Tools, sweeping: Project, datase
     assert len({trial.values["learning_rate"] for trial in done.trials}) == 2
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_repeats_are_trained_with_other_seeds(yard: Tools, sweeping: Project, dataset: Dataset) -> None:
     done = sweep(yard, sweeping, dataset, "seeds")
     (trial,) = done.trials

@@ -141,7 +141,7 @@ def test_whatever_an_engine_sends(fuzzed: Fuzzed, data: bytes, cuts: list[int], 
 
 
 @pytest.mark.long
-@settings(max_examples=1500, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=answers(), cuts=st.lists(st.integers(0, 1500), max_size=6), stream=st.booleans())
 def test_whatever_an_engine_sends_for_long(fuzzed: Fuzzed, data: bytes, cuts: list[int], stream: bool) -> None:
     fuzzed.ask(data, cuts, stream=stream)
