@@ -85,7 +85,8 @@ async def _hold(port: int, streams: int, at_once: int) -> None:
             answer = await client.ask(request_of(0, number % 64, stream=True))
             if answer.status != 200:
                 raise SystemExit(f"a stream got status {answer.status}: {answer.body[:200]!r}")
-            answer.count()
+            if not answer.body.endswith(b"data: [DONE]\n\n"):
+                raise SystemExit("a stream ended before its end")
         client.close()
 
     await asyncio.gather(*(one(number) for number in range(at_once)))
