@@ -29,24 +29,24 @@ TRANSLATED = frozenset[Kind](("messages", "responses"))
 Fields = dict[str, msgspec.Raw]
 
 
-def fields_for(facts: Said, *, is_native: bool) -> Fields:
+def fields_for(said: Said, *, is_native: bool) -> Fields:
     """What an engine is sent, still with the caller's model: a chat completions request unless it speaks the dialect.
 
     Raises: Refusal (400) for what a translation cannot say.
     """
-    fields = facts.fields
-    if is_native or facts.kind not in TRANSLATED:
-        if not facts.previous:
+    fields = said.fields
+    if is_native or said.kind not in TRANSLATED:
+        if not said.previous:
             return fields
-        theirs = responses_passing.their_id(facts.previous)
+        theirs = responses_passing.their_id(said.previous)
         return {**fields, "previous_response_id": msgspec.Raw(msgspec.json.encode(theirs))}
-    if facts.kind == "messages":
-        return messages_request.to_chat(fields, facts.body)
-    return responses_request.to_chat(fields, facts.body)
+    if said.kind == "messages":
+        return messages_request.to_chat(fields, said.body)
+    return responses_request.to_chat(fields, said.body)
 
 
 def reader_for(
-    facts: Said,
+    said: Said,
     id: str,
     model: msgspec.Raw,
     *,
@@ -58,20 +58,20 @@ def reader_for(
 
     `guard` looks at translated answers alone: what filters are to look at must not be native.
     """
-    if facts.kind == "embeddings":
+    if said.kind == "embeddings":
         return Embeddings(id, model)
-    if facts.kind == "responses":
+    if said.kind == "responses":
         if is_native:
-            return responses_passing.Passing(id, model, stores=facts.stores)
-        return responses_answer.OverChat(id, model, facts.fields, guard)
+            return responses_passing.Passing(id, model, stores=said.stores)
+        return responses_answer.OverChat(id, model, said.fields, guard)
     if is_native:
         return messages_passing.Passing(id, model, request_id=request_id)
     return messages_answer.OverChat(
         id,
         model,
         request_id=request_id,
-        show_thinking=messages_request.shows_thinking(facts.fields),
-        stop_sequences=_stops(facts.fields),
+        show_thinking=messages_request.shows_thinking(said.fields),
+        stop_sequences=_stops(said.fields),
         guard=guard,
     )
 
