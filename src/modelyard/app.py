@@ -34,6 +34,8 @@ _STATE_FOLDER = ".modelyard"
 SHIPPED_BASES = {"dinghy-6m": Path(__file__).parent / "demo" / "base"}
 # Longer than the gateway lets requests in flight finish (30 s).
 _GATEWAY_GRACE_S = 35.0
+# Where we are killed, the gateway's last answers still come from it: otherwise they would count against its releases.
+_ENGINE_LINGER_S = 1.0
 # To end its step and write a checkpoint, whatever its size.
 _JOB_GRACE_S = 120.0
 DEMO_PROJECT = Path(_STATE_FOLDER) / "demo" / FILE_NAME
@@ -249,7 +251,8 @@ class App(AbstractContextManager["App"]):
             threads=config.threads,
         )
         log = self.places.logs / "engine.log"
-        return ServerProcess("engine", command, url=f"http://{config.host}:{port}", log=log)
+        url = f"http://{config.host}:{port}"
+        return ServerProcess("engine", command, url=url, log=log, linger_s=_ENGINE_LINGER_S)
 
     def gateway_process(self, port: int | None = None) -> "ServerProcess":
         """The gateway as a child process, starting. `port` outranks the project file; 0 takes any free one."""

@@ -138,6 +138,33 @@ time.sleep(60)
     assert gone(guard)
 
 
+def test_one_that_lingers_outlives_a_killed_parent_for_a_moment_and_no_stop(tmp_path: Path) -> None:
+    port, pid_file = free_port(), tmp_path / "pid"
+    command = [sys.executable, "-c", HEALTHY, f"{port}", str(pid_file)]
+    owner = f"""
+import time
+from pathlib import Path
+from modelyard.adapters.processes import ServerProcess
+url, log = "http://127.0.0.1:{port}", Path({str(tmp_path / "log")!r})
+process = ServerProcess("engine", {command!r}, url=url, log=log, linger_s=1.0)
+process.wait_ready(30)
+print(flush=True)
+time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", owner], stdout=subprocess.PIPE) as parent:
+        parent.stdout.readline()
+        parent.kill()
+        engine = int(pid_file.read_text())
+        time.sleep(0.5)
+        assert alive(engine)
+        assert gone(engine)
+    url, log = f"http://127.0.0.1:{port}", tmp_path / "log"
+    with ServerProcess("engine", command, url=url, log=log, linger_s=60.0) as process:
+        process.wait_ready(30)
+        engine = int(pid_file.read_text())
+    assert gone(engine)
+
+
 def run_builtin(model: Path, port: int) -> subprocess.CompletedProcess[str]:
     command = builtin_command(model, "tiny", port=port)
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

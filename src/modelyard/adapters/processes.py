@@ -38,10 +38,12 @@ class ServerProcess:
         ready_path: str = "/health",
         env: Mapping[str, str] | None = None,
         grace_s: float = 10.0,
+        linger_s: float = 0.0,
     ) -> None:
         """Start the command; what it prints is added to `log`. `env` is laid over this process's environment.
 
-        `what` is its name in messages. Raises: PortBusy where something answers at the URL already.
+        `what` is its name in messages. Where this process is killed, it ends after `linger_s`, so that those who ask it
+        can end before. Raises: PortBusy where something answers at the URL already.
         """
         self.what = what
         self.url = url.rstrip("/")
@@ -50,6 +52,7 @@ class ServerProcess:
         self._ready_url = self.url + ready_path
         self._env = {**os.environ, **(env or {})}
         self._grace_s = grace_s
+        self._linger_s = linger_s
         self.start()
 
     def start(self) -> None:
@@ -57,10 +60,10 @@ class ServerProcess:
         _refuse_busy_port(self.url)
         self.log.parent.mkdir(parents=True, exist_ok=True)
         self._log_start = self.log.stat().st_size if self.log.exists() else 0
-        guard = [sys.executable, "-m", "modelyard.adapters.guard", str(self._grace_s), *self.command]
+        guard = [sys.executable, "-m", "modelyard.adapters.guard", str(self._grace_s), str(self._linger_s)]
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(
-                guard,
+                [*guard, *self.command],
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -49,7 +49,7 @@ class LocalCompute:
             patience = {"TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(math.ceil(self._grace_s))}
             command, env = _together(command, self._processes), {**_ON_LOOPBACK, **patience, **env}
         process = subprocess.Popen(
-            [sys.executable, "-m", _GUARD, str(self._grace_s), *command],
+            [sys.executable, "-m", _GUARD, str(self._grace_s), "0", *command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
