@@ -9,6 +9,8 @@ import logging
 from collections.abc import Coroutine, Generator
 from typing import Any, TypeVar
 
+_PATIENCE_S = 0.5
+
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
@@ -116,3 +118,11 @@ def launch(work: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
     flow.step()
     future.add_done_callback(lambda ended: flow.cancel() if ended.cancelled() else None)
     return future
+
+
+async def end(*tasks: "asyncio.Task[Any]") -> None:
+    """Cancel tasks until they have ended: a library can take a cancellation for that of its own time limit."""
+    while waiting := [task for task in tasks if not task.done()]:
+        for task in waiting:
+            task.cancel()
+        await asyncio.wait(waiting, timeout=_PATIENCE_S)

@@ -13,7 +13,7 @@ from modelyard.gateway.cache.caches import Caches
 from modelyard.gateway.errors import UpstreamFailed, malformed
 from modelyard.gateway.exchange.caching import embedder
 from modelyard.gateway.exchange.permits import Permits
-from modelyard.gateway.flow import launch
+from modelyard.gateway.flow import end, launch
 from modelyard.gateway.guards.kills import Kills
 from modelyard.gateway.guards.remote import RemoteKills
 from modelyard.gateway.limits.recovery import Recovery
@@ -84,9 +84,7 @@ class GatewayState:
 
     async def stop(self) -> None:
         """An orderly end, after the last answer."""
-        for task in self._background:
-            task.cancel()
-        await asyncio.gather(*self._background, return_exceptions=True)
+        await end(*self._background)
         if self._spends is not None:
             await self._spends.save()
         if self.permits.shared is not None:

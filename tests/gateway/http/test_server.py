@@ -255,6 +255,14 @@ def test_workers_share_the_load_and_are_started_again() -> None:
         assert not [pid for pid in second if alive(pid)]
 
 
+def test_an_upgrade_with_a_coding_that_is_none_is_refused() -> None:
+    head = b"POST /echo HTTP/1.1\r\nhost: test\r\nconnection: upgrade\r\nupgrade: x\r\ntransfer-encoding: gzip\r\n\r\n"
+    with living() as live, live.connect() as client:
+        client.sendall(head + b"5\r\nhello\r\n0\r\n\r\n")
+        (answer,), _ = parse_answers(read_all(client))
+        assert answer.status == 400
+
+
 def test_workers_whose_parent_was_killed_answer_what_they_have_and_end() -> None:
     with workers() as (process, url):
         port = int(url.rpartition(":")[2])

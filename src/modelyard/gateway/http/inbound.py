@@ -204,7 +204,12 @@ class Inbound:
     def _feed_after_upgrade(self, rest: memoryview) -> None:
         """Any upgrade is declined by answering in HTTP/1.1; what follows is the body, or the next request."""
         if self._request is not None:
-            self._parser = _parse_body(self, self._headers)
+            try:
+                self._parser = _parse_body(self, self._headers)
+            except httptools.HttpParserError as error:
+                # The head is looked at more closely than that of an upgrade was.
+                self._refuse_bytes(rest, error)
+                return
             self._feed(rest)
             return
         while rest and not self._last:

@@ -16,7 +16,7 @@ import msgspec
 from modelyard.core.errors import MissingExtra
 from modelyard.core.ids import new_id
 from modelyard.gateway.errors import Refusal
-from modelyard.gateway.flow import in_task
+from modelyard.gateway.flow import end, in_task
 from modelyard.gateway.limits.leases import SharedGrant, Take
 from modelyard.gateway.limits.local import LocalLimits
 from modelyard.gateway.limits.recovery import Recovery
@@ -106,9 +106,7 @@ class SharedLimits:
         if self._queue:
             logger.error("%d settlements did not reach Redis before the end", len(self._queue))
         if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await end(self._task)
         if self._recovery is not None:
             self._recovery.close(clean=not self._queue)
         with contextlib.suppress(Exception):
