@@ -294,7 +294,8 @@ class Inbound:
             request.path = unquote(request.path)
         elif self._url != b"*":
             try:
-                parts = httptools.parse_url(self._url)
+                # Its stub promises bytes where there may be None, which compiled code would take for a mistake.
+                parts: Any = httptools.parse_url(self._url)
             except httptools.HttpParserInvalidURLError:
                 self._refuse_for_good(request, refusals.malformed("the target is neither a path nor a URL"))
                 return
