@@ -11,28 +11,11 @@ import typer
 
 from tests.cli.inside import inside
 
-PROJECT = """\
-project: shop
-datasets:
-  messages: {path: raw.jsonl, answer: "{intent}"}
-  missing: {path: nowhere.jsonl}
-"""
-
 
 def modelyard(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "HOME": str(folder), "MODELYARD_TRACKING": "none", **environment}
     command = [sys.executable, "-m", "modelyard", *arguments]
     return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=120, check=False)
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    (tmp_path / "modelyard.yaml").write_text(PROJECT)
-    rows = [
-        {"text": f"question number {n} about {'ab'[n % 2] * (n % 7 + 1)}", "intent": "ab"[n % 2]} for n in range(80)
-    ]
-    (tmp_path / "raw.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return tmp_path
 
 
 def test_the_commands_and_their_flags_are_frozen() -> None:
@@ -120,7 +103,8 @@ def test_a_mistake_is_told_in_words_with_its_exit_code(
 
 
 def test_an_unknown_key_is_told_with_line_and_column(folder: Path) -> None:
-    (folder / "modelyard.yaml").write_text(PROJECT + "servces: {}\n")
+    project = folder / "modelyard.yaml"
+    project.write_text(project.read_text() + "servces: {}\n")
     done = modelyard(folder, "check")
     assert done.returncode == 2
     assert "modelyard.yaml:5:1: unknown key 'servces'; did you mean 'services'?" in done.stderr

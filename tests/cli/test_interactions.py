@@ -11,11 +11,10 @@ from modelyard.ports.records import JournalMark
 from modelyard.workflows.usage import statuses_of
 from tests.adapters.records.values import NOW_MS, an_interaction
 from tests.cli.inside import inside
-from tests.cli.test_commands import folder  # noqa: F401
 
 
 @pytest.fixture
-def answered(folder: Path) -> Path:  # noqa: F811 - a fixture that is imported here
+def answered(folder: Path) -> Path:
     records = open_records(f"sqlite:///{folder}/.modelyard/records.db")
     said = [
         an_interaction(tenant="acme", prompt_tokens=10, completion_tokens=2, cost_nanousd=2**60 + 1, session="s1"),

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from msgspec import Raw
 
+from modelyard.gateway.dialects.dialect import KINDS
 from modelyard.gateway.dialects.messages.counting import counted, tokenize_request
 from modelyard.gateway.dialects.said import Kind, Said
 from modelyard.gateway.errors import Refusal, UpstreamFailed
@@ -64,9 +65,9 @@ def test_what_is_certainly_wrong_is_refused(kind: Kind, fields: dict[str, Any], 
 
 @pytest.mark.parametrize("body", [b"[]", b"{", b'{"x":NaN}', b'{"x":"\xff"}', b'{"x":' + b"[" * 100_000, b""])
 def test_what_is_no_json_object_is_refused(body: bytes) -> None:
-    for kind in ("chat", "completions", "embeddings", "responses", "messages"):
+    for kind in KINDS.values():
         with pytest.raises(Refusal) as caught:
-            Said(kind, body)  # type: ignore[arg-type]
+            Said(kind, body)
         assert caught.value.status == 400
 
 
